@@ -1,0 +1,151 @@
+"""Agents choose the jobs that a dispatcher works on, and hold them meanwhile."""
+import persistent
+import zope.component
+import zope.interface
+from BTrees.OOBTree import OOBTree
+
+from . import describe
+from . import timekeys
+from .interfaces import IAgent
+from .interfaces import IDispatcherActivated
+from .interfaces import IFilterAgent
+from .model.completed import Completed
+from .model.quota import _check_size
+
+
+def _check_choice(name, value):
+    if value is not None and not callable(value):
+        raise ValueError(
+            f'{name} is a callable or None, not {describe.safe_repr(value, 200)}; '
+            f'give the size of an agent as size=')
+    return value
+
+
+@zope.interface.implementer(IAgent)
+class Agent(persistent.Persistent):
+    """See `IAgent`; `IFilterAgent` as well while it has no chooser."""
+
+    parent = name = None
+    _chooser = _filter = None
+
+    def __init__(self, chooser=None, filter=None, size=3):
+        if chooser is not None and filter is not None:
+            raise ValueError(
+                f'an agent has a chooser or a filter, not both: '
+                f'{describe.safe_repr(chooser, 200)} and '
+                f'{describe.safe_repr(filter, 200)}')
+        self.size = size
+        self.chooser = chooser
+        if filter is not None:
+            self.filter = filter
+        self._data = OOBTree()  # a record of its own: claims write it, not the agent
+        self.completed = Completed()
+
+    @property
+    def size(self):
+        """See `IAgent`."""
+        return self._size
+
+    @size.setter
+    def size(self, value):
+        self._size = _check_size(value)
+
+    @property
+    def chooser(self):
+        """None, or a callable that is given the agent and returns a claimed job."""
+        return self._chooser
+
+    @chooser.setter
+    def chooser(self, value):
+        if value is not None and self._filter is not None:
+            raise ValueError('an agent with a filter has no chooser; '
+                             'set its filter to None first')
+        self._chooser = _check_choice('chooser', value)
+        if value is None:
+            zope.interface.alsoProvides(self, IFilterAgent)
+        elif IFilterAgent.providedBy(self):
+            zope.interface.noLongerProvides(self, IFilterAgent)
+
+    @property
+    def filter(self):
+        """See `IFilterAgent`."""
+        return self._filter
+
+    @filter.setter
+    def filter(self, value):
+        if value is not None and self._chooser is not None:
+            raise ValueError('an agent with a chooser has no filter; '
+                             'set its chooser to None first')
+        self._filter = _check_choice('filter', value)
+
+    @property
+    def queue(self):
+        """See `IAgent`."""
+        return None if self.parent is None else self.parent.parent
+
+    def claimJob(self):
+        """See `IAgent`."""
+        if self.free < 1:
+            return None
+        job = self._choose()
+        if job is not None:
+            self.hold(job)
+        return job
+
+    def _choose(self):
+        """Claim and return a job, or return None.  A hook for subclasses."""
+        if self._chooser is not None:
+            return self._chooser(self)
+        return self.queue.claim(self._filter)
+
+    @property
+    def free(self):
+        """How many more jobs it may hold."""
+        return self._size - len(self._data)
+
+    def hold(self, job):
+        """Hold the claimed *job*."""
+        job.parent = self
+        if job._order is None:
+            job._order = timekeys.make(0, timekeys.FRONT, timekeys.stamp(), 0)
+        self._data[job._order] = job
+
+    def discard(self, job):
+        """No longer hold *job*; nothing happens if it was not held."""
+        if job._order is not None and self._data.get(job._order) is job:
+            del self._data[job._order]
+            job.parent = None
+
+    remove = discard
+
+    def jobCompleted(self, job):
+        """See `IAgent`."""
+        self.discard(job)
+        job.parent = self
+        self.completed.add(job)
+
+    def __iter__(self):
+        return iter(self._data.values())
+
+    def __len__(self):
+        return len(self._data)
+
+    def __bool__(self):
+        return True
+
+    def __contains__(self, job):
+        return job.parent is self and job._order in self._data
+
+    def index(self, job):
+        """Return the position of *job*.  Raise ValueError if it is not held."""
+        return [one._p_oid for one in self].index(job._p_oid)
+
+
+def addMainAgentActivationHandler(event):
+    """Add an agent 'main' to a dispatcher that has none when it is activated."""
+    agents = event.object
+    if 'main' not in agents:
+        agents['main'] = Agent()
+
+
+zope.component.adapter(IDispatcherActivated)(addMainAgentActivationHandler)

@@ -1,0 +1,76 @@
+"""Whether a dispatcher lives, as the database tells it.
+
+Two records.  A `Ping` is written again and again; an `Activation` only when a
+dispatcher is activated, deactivated or declared dead.  Claims and results are
+fenced with ``Connection.readCurrent`` on the activation, so one that a
+neighbour has declared dead can commit neither, and pings disturb nobody.
+"""
+import persistent
+
+from .. import clock
+from ..current import read_current
+
+
+class Ping(persistent.Persistent):
+    """The latest sign of life of a process; shared by all of its queues."""
+
+    def __init__(self):
+        self.micros = clock.micros()
+        self.count = 0
+
+    @property
+    def value(self):
+        """The time of the latest ping: aware UTC."""
+        return clock.from_micros(self.micros)
+
+    def beat(self):
+        """Record that the process lives now."""
+        self.micros = clock.micros()
+        self.count += 1
+
+    def age(self):
+        """Return the microseconds since the latest ping."""
+        return clock.micros() - self.micros
+
+
+class Activation(persistent.Persistent):
+    """Since when a dispatcher is activated, if it is."""
+
+    micros = None
+    generation = 0
+
+    def begin(self):
+        """Record the activation."""
+        self.micros = clock.micros()
+        self.generation += 1
+
+    def end(self):
+        """Record the end; whoever is fenced with this record loses now."""
+        self.micros = None
+        self.generation += 1
+
+    @property
+    def value(self):
+        """When it was activated: aware UTC, or None."""
+        return clock.from_micros(self.micros)
+
+
+def fence(job):
+    """Let the commit fail if *job*'s agent is deactivated meanwhile.
+
+    Return False if it is deactivated already: the job is in other hands.
+    """
+    agent = job.agent
+    if agent is None or agent.parent is None:
+        return True
+    return fence_agents(agent.parent)
+
+
+def fence_agents(agents):
+    """Let the commit fail if the dispatcher of *agents* is deactivated meanwhile.
+
+    Return False if it is deactivated already.
+    """
+    activation = agents.activation
+    read_current(activation)
+    return activation.micros is not None

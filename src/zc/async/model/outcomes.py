@@ -1,0 +1,41 @@
+"""What a worker hands back about a job, to be committed together with others.
+
+Applying an outcome twice does no harm: the number of the attempt and the status
+tell whether it was applied already, which is how an ambiguous commit is told
+from one that failed.
+"""
+import dataclasses
+
+from . import callbacks
+from . import execution
+from . import status
+
+#: No value: the worker has committed what became of the job itself.
+NOTHING = object()
+
+
+@dataclasses.dataclass(slots=True)
+class Outcome:
+    """The end of one attempt at the job *oid*."""
+
+    oid: bytes
+    database_name: str
+    attempt: int
+    value: object = NOTHING
+    visited: tuple = ()  # the oids of what was performed after it, children first
+
+
+def apply(job, outcome, nodes):
+    """Store *outcome* of *job*; return False if the job is in other hands.
+
+    *nodes* are the objects of ``outcome.visited``.
+    """
+    if outcome.value is not NOTHING:
+        if job._attempt != outcome.attempt or job._code == status.UNSET:
+            return False
+        if job._code == status.BEGUN:
+            execution.settle(job, outcome.value)
+    for node in nodes:
+        callbacks.try_finish(node)
+    callbacks.try_finish(job)
+    return True

@@ -1,0 +1,66 @@
+"""Jobs made of jobs: one after the other, or side by side.
+
+The job that ``zc.async.job.serial`` and ``parallel`` return has the parts as
+its arguments, so that parts may be added while it runs.  When called, it puts
+parts in the queue and returns another job, the last one, whose result becomes
+its own.
+"""
+import persistent
+
+from ..interfaces import NEW
+from ..threadlocal import local
+from .callbacks import SETTLED
+
+
+def list_of(*jobs):
+    """The default last step: the result is the list of the parts."""
+    return list(jobs)
+
+
+def run_serial(*jobs, postprocess):
+    """What a serial job calls."""
+    return Course(local.getJob(), postprocess, 1).start()
+
+
+def run_parallel(*jobs, postprocess):
+    """What a parallel job calls."""
+    return Course(local.getJob(), postprocess, None).start()
+
+
+class Course(persistent.Persistent):
+    """The parts of one workflow, and how many have arrived.
+
+    Its record is written by each part that arrives, so that two parts which
+    end at the same time conflict and the later one sees the earlier.
+    """
+
+    arrived = 0
+
+    def __init__(self, main, last, at_once):
+        self.main = main
+        self.last = last
+        self.at_once = at_once  # how many parts may be under way; None: all
+
+    def start(self):
+        """Put the first parts; return the job whose result is the workflow's."""
+        self._go_on()
+        return self.last
+
+    def arrive(self, _result):
+        """Note that a part has its result, and put what comes next."""
+        self.arrived += 1
+        self._go_on()
+
+    def _go_on(self):
+        parts = list(self.main.args)
+        waiting = [part for part in parts if part.status is NEW]
+        done = sum(part.status in SETTLED for part in parts)
+        under_way = len(parts) - len(waiting) - done
+        room = len(waiting) if self.at_once is None else self.at_once - under_way
+        for part in waiting[:max(room, 0)]:
+            # after the part's own callbacks, which may add parts
+            part.addCallback(self.arrive)
+            self.main.queue.put(part)
+        if done == len(parts) and self.last.status is NEW:
+            self.last.args.extend(parts)
+            self.main.queue.put(self.last)
