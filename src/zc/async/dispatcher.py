@@ -1,0 +1,312 @@
+"""The dispatcher: one process's work for all queues of a database."""
+import datetime
+import threading
+
+import zope.component
+import zope.interface
+from twisted.internet.interfaces import IReactorTime
+
+from . import clock
+from . import describe
+from . import log
+from . import outage
+from . import wake
+from .interfaces import IDispatcher
+from .interfaces import IUUID
+from .model.execution import storable_value
+from .model.outcomes import Outcome
+from .runtime import threads
+from .runtime.history import History
+from .runtime.live import Live
+from .runtime.survey import Survey
+from .runtime.turns import Turns
+from .runtime.worker import Worker
+
+_dispatchers = {}  # by UUID; the dispatchers of this process
+
+
+def get(uuid=None, default=None):
+    """Return the dispatcher of *uuid*, or *default*.
+
+    Without *uuid*, the only dispatcher of the process, or *default* where there
+    is none or more than one.
+    """
+    if uuid is not None:
+        return _dispatchers.get(uuid, default)
+    if len(_dispatchers) == 1:
+        return next(iter(_dispatchers.values()))
+    return default
+
+
+def pop(uuid=None, default=None):
+    """Forget the dispatcher that `get` returns, and return it."""
+    found = get(uuid)
+    if found is None:
+        return default
+    return _dispatchers.pop(found.UUID, default)
+
+
+#: Forget all dispatchers.
+clear = _dispatchers.clear
+
+
+@zope.interface.implementer(IDispatcher)
+class Dispatcher:
+    """See `IDispatcher`.
+
+    *uuid* is by default the `IUUID` utility.  *jobs_size* and *polls_size* say
+    how many jobs and polls are remembered.  Raise ValueError if the process has
+    a dispatcher with that UUID.
+    """
+
+    #: Seconds that jobs have to end when the dispatcher is deactivated.
+    shutdown_grace = 3
+
+    def __init__(self, db, reactor=None, poll_interval=5, uuid=None,
+                 jobs_size=200, polls_size=400, start_thread=threads.start):
+        self.UUID = zope.component.getUtility(IUUID) if uuid is None else uuid
+        if self.UUID in _dispatchers:
+            raise ValueError(
+                f'this process has a dispatcher with UUID {self.UUID}; '
+                f'give the second one a uuid of its own')
+        if reactor is None:
+            from twisted.internet import reactor
+        self.db = db
+        self.reactor = reactor
+        self.poll_interval = poll_interval
+        self.history = History(jobs_size, polls_size)
+        self.queues = {}  # queue name -> agent name -> pool of threads
+        self.activated = None
+        self.thread = None
+        self.live = Live(self.pause)
+        self._start_thread = start_thread
+        self._stopping = threading.Event()
+        self._turns = Turns(self)
+        self._survey = Survey(self, self._turns)
+        self._worker = Worker(self)
+        self._next_poll = None
+        self._woken = False
+        _dispatchers[self.UUID] = self
+
+    # Being switched on and off
+
+    def activate(self, threaded=False):
+        """See `IDispatcher`."""
+        if self.activated is not None:
+            raise ValueError(
+                f'dispatcher {self.UUID} is activated since {self.activated}')
+        self._stopping.clear()
+        self.activated = clock.now()
+        self.reactor.addSystemEventTrigger('before', 'shutdown', self.deactivate)
+        self.reactor.callWhenRunning(self._begin)
+        if threaded:
+            self.thread = self._start_thread(
+                self._run_reactor, f'zc.async dispatcher {self.UUID}')
+
+    def _run_reactor(self):
+        self.reactor.run(installSignalHandlers=False)
+
+    def _begin(self):
+        if self._works_between_polls:
+            wake.listen(self.wake)
+        self._next_poll = self.reactor.callLater(0, self._poll_again_and_again)
+
+    @property
+    def _works_between_polls(self):
+        """Whether the reactor's time is the clock's on the wall."""
+        return IReactorTime.providedBy(self.reactor)
+
+    def deactivate(self):
+        """See `IDispatcher`."""
+        if self.activated is None or self._stopping.is_set():
+            return
+        self._stopping.set()
+        wake.unlisten(self.wake)
+        try:
+            self._let_jobs_end()
+            self._turns.take(claim=False)
+            self._survey.leave()
+        except Exception:
+            log.events.exception(
+                'dispatcher %s could not deactivate itself; another one, or its '
+                'next start, takes over', self.UUID)
+        finally:
+            self._turns.close()
+            self.queues.clear()
+            self.activated = None
+
+    def _let_jobs_end(self):
+        end = clock.monotonic() + self.shutdown_grace
+        for pool in self._pools():
+            pool.setSize(0)
+        for pool in self._pools():
+            for thread in pool.threads:
+                thread.join(max(0, end - clock.monotonic()))
+
+    def _pools(self):
+        return [pool for pools in list(self.queues.values())
+                for pool in list(pools.values())]
+
+    @property
+    def idle(self):
+        """Whether nothing is in a worker's hands or waits to be stored."""
+        return not self._turns.busy
+
+    # Polls
+
+    def _poll_again_and_again(self):
+        try:
+            self.poll()
+        finally:
+            if not self._stopping.is_set():
+                self._next_poll = self.reactor.callLater(
+                    self.poll_interval, self._poll_again_and_again)
+
+    def poll(self):
+        """Enrol with new queues, ping, and claim what there is room for.
+
+        Reactor's thread.  Commits; raises nothing: the next poll tries again.
+        """
+        record = self.history.add_poll()
+        try:
+            with self._turns.turn:
+                sizes, strays = self._survey.look()
+                self._match_pools({name: size for name, (size, _jobs) in sizes.items()})
+                failed = self._turns.take(pings=True)
+                self._turns.hand_out(strays)
+            self._note(record, sizes, failed)
+        except Exception as error:
+            self._poll_failed(error)
+
+    def _poll_failed(self, error):
+        if outage.is_outage(error):
+            log.events.warning('database away: %s', describe.safe_repr(error))
+        elif outage.is_conflict(error):
+            log.trace.info('poll conflicted: %s', describe.safe_repr(error))
+        else:
+            log.events.error('poll failed', exc_info=True)
+
+    def _note(self, record, sizes, failed):
+        """Remember what the poll found."""
+        for name, (size, jobs) in sizes.items():
+            found = self.history.agent_poll(record, *name)
+            found.size = size
+            found.active_jobs = tuple(describe.key_of(*job) for job in jobs)
+            found.length = len(jobs) + len(found.new_jobs)
+            found.error = failed.get(name)
+            if found.error is not None:
+                log.events.error('agent %r of queue %r could not choose: %s',
+                                 name[1], name[0], describe.safe_repr(found.error))
+
+    def _match_pools(self, sizes):
+        """Let each agent have a pool of its size, and nobody else."""
+        for queue, agent in sizes:
+            self._pool(queue, agent).setSize(sizes[queue, agent])
+        for queue in list(self.queues):
+            for agent in list(self.queues[queue]):
+                if (queue, agent) not in sizes:
+                    self.queues[queue].pop(agent).setSize(0)
+            if not self.queues[queue]:
+                del self.queues[queue]
+
+    def _pool(self, queue, agent):
+        pools = self.queues.setdefault(queue, {})
+        if agent not in pools:
+            pools[agent] = threads.Pool(
+                f'{queue}:{agent}', self._worker.work, self._start_thread)
+        return pools[agent]
+
+    # Between polls
+
+    def wake(self):
+        """Claim soon, without waiting for the next poll.  Any thread."""
+        if not self._woken and self.claims_between_polls:
+            self._woken = True
+            self.reactor.callFromThread(self._claim_now)
+
+    def _claim_now(self):
+        self._woken = False
+        if not self.claims_between_polls:
+            return
+        try:
+            self._turns.take()
+        except Exception as error:
+            self._poll_failed(error)
+
+    # What turns, workers and live annotations need
+
+    @property
+    def claims_between_polls(self):
+        """Whether work is claimed as soon as there is work or room for it."""
+        return self._works_between_polls and not self._stopping.is_set()
+
+    def pause(self, seconds):
+        """Wait; return True, at once, when the dispatcher is being stopped."""
+        return self._stopping.wait(seconds)
+
+    def hand_out(self, ticket):
+        """Give *ticket* to a worker.  Any thread."""
+        pool = self._pool(*ticket.pool)
+        if pool.getSize() == 0:
+            # an agent that is newer than the last poll, or is being shrunk
+            pool.setSize(1)
+        pool.put(ticket)
+
+    def submit(self, ticket, outcome):
+        """Take a ticket back from a worker.  Workers' threads."""
+        self._turns.submit(ticket, outcome)
+
+    def watch(self, deferred, ticket, attempt):
+        """Store the result of *deferred* for its job one day.  Any thread."""
+        def fired(value):
+            self._turns.submit(ticket, Outcome(
+                ticket.oid, ticket.database_name, attempt, storable_value(value)))
+
+        self.reactor.callFromThread(deferred.addBoth, fired)
+
+    # Looking
+
+    def getStatistics(self, at=None, before=None, since=None, queue=None, agent=None):
+        """See `IDispatcher`."""
+        return self.history.statistics(at, before, since, queue, agent)
+
+    def getActiveJobIds(self, queue=None, agent=None):
+        """See `IDispatcher`."""
+        return self.history.active_ids(queue, agent)
+
+    def getJobInfo(self, oid, database_name=None):
+        """See `IDispatcher`."""
+        return self.history.job_info(oid, database_name)
+
+    def getPollInfo(self, at=None, before=None):
+        """See `IDispatcher`."""
+        for poll in self.history.polls(at, before, count=1):
+            return poll.as_info()
+        return None
+
+    def iterPolls(self, at=None, before=None, since=None, count=None):
+        """See `IDispatcher`."""
+        for poll in self.history.polls(at, before, since, count):
+            yield poll.as_info()
+
+    def getStatusInfo(self):
+        """See `IDispatcher`."""
+        now = clock.now()
+        polls = self.history.polls(count=1)
+        last = None
+        if polls:
+            last = now.replace(tzinfo=None) - polls[0].utc_timestamp
+        return {
+            'poll interval': datetime.timedelta(seconds=self.poll_interval),
+            'status': self._status(last),
+            'time since last poll': last,
+            'uptime': None if self.activated is None else now - self.activated,
+            'uuid': self.UUID}
+
+    def _status(self, since_last_poll):
+        if self.activated is None:
+            return 'STOPPED'
+        if since_last_poll is None:
+            return 'STARTING'
+        patience = datetime.timedelta(seconds=max(60, 3 * self.poll_interval))
+        return 'STUCK' if since_last_poll > patience else 'RUNNING'

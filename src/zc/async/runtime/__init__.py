@@ -1,0 +1,1 @@
+"""One process: its polls, workers, wake-ups and memory of what happened."""

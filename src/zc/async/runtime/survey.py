@@ -1,0 +1,141 @@
+"""What a poll does first: enrol with each queue, and see that nothing is lost.
+
+A dispatcher that finds itself activated although this process has not done it
+is the heir of an earlier process of the same instance: it takes over as soon as
+that one is certainly gone.
+"""
+import transaction
+from ZODB.FileStorage import FileStorage
+
+from .. import log
+from ..interfaces import ACTIVE
+from ..interfaces import KEY
+from ..model import recovery
+from .attempt import abort
+from .effects import has_effects
+from .worker import Ticket
+
+
+def sole_process(db):
+    """Return whether no other process can have *db*'s storage open.
+
+    A FileStorage that is open for writing holds a lock on its file.
+    """
+    storage = getattr(db, 'storage', None)
+    return isinstance(storage, FileStorage) and not storage.isReadOnly()
+
+
+class Survey:
+    """Enrols one dispatcher.  Reactor's thread, while a turn is taken.
+
+    *services* is the dispatcher, of which ``db`` and ``UUID`` are used.
+    """
+
+    def __init__(self, services, turns):
+        self._services = services
+        self._turns = turns
+        self._enrolled = set()  # the oids of queues where this process is active
+        self._refused = set()   # queues where another seems to have our UUID
+
+    def look(self):
+        """Enrol where need be; return ``(sizes, strays)``.
+
+        The sizes are those of the agents by ``(queue name, agent name)``; the
+        strays are tickets for jobs that are in an agent and in no worker's
+        hands.  Commits.
+        """
+        manager = transaction.TransactionManager(explicit=True)
+        connection = self._services.db.open(transaction_manager=manager)
+        try:
+            manager.begin()
+            sizes, strays = {}, []
+            for queue in (connection.root().get(KEY) or {}).values():
+                agents = self._enrol(queue)
+                for agent in agents.values() if agents is not None else ():
+                    sizes[queue.name, agent.name] = agent.size, tuple(
+                        (job._p_oid, job._p_jar.db().database_name) for job in agent)
+                    strays += self._strays(queue, agent)
+            if has_effects(manager.get(), connection):
+                manager.commit()
+            return sizes, strays
+        finally:
+            abort(manager)
+            connection.close()
+
+    def _enrol(self, queue):
+        """Return our agents in *queue*; None where we must not work."""
+        UUID = self._services.UUID
+        if UUID not in queue.dispatchers:
+            queue.dispatchers.register(UUID)
+        agents = queue.dispatchers[UUID]
+        if queue._p_oid in self._enrolled:
+            if agents.activated is None:
+                log.events.critical(
+                    'dispatcher %s was taken for dead in queue %r and is not; '
+                    'its jobs were given to others', UUID, queue.name)
+                agents.reactivate()
+            return agents
+        if agents.activated is not None and not self._inherit(queue, agents):
+            return None
+        agents.activate(self._ping(queue))
+        self._enrolled.add(queue._p_oid)
+        log.events.info('dispatcher %s works for queue %r', UUID, queue.name)
+        return agents
+
+    def _inherit(self, queue, agents):
+        """Take over from an earlier process; return whether it is gone."""
+        if agents.dead or sole_process(self._services.db):
+            agents.deactivate()
+            self._refused.discard(queue._p_oid)
+            return True
+        if queue._p_oid not in self._refused:
+            self._refused.add(queue._p_oid)
+            log.events.error(
+                'dispatcher %s is activated already in queue %r, last heard of at '
+                '%s: is it another process?  If so, give one of them a UUID file '
+                'of its own; if not, work begins once it counts as dead',
+                agents.UUID, queue.name, agents.last_ping.value)
+        return False
+
+    def _ping(self, queue):
+        """Return the ping that other queues of the same database use already."""
+        for other in queue.parent.values() if queue.parent is not None else ():
+            agents = other.dispatchers.get(self._services.UUID)
+            if (other is not queue and other._p_oid in self._enrolled
+                    and agents is not None and other._p_jar is queue._p_jar):
+                return agents.last_ping
+        return None
+
+    def _strays(self, queue, agent):
+        """Return tickets for the jobs of *agent* that nobody works on.
+
+        There are some after a claim whose commit was taken for failed, and
+        after a worker failed.
+        """
+        tickets = []
+        for job in list(agent):
+            database_name = job._p_jar.db().database_name
+            if job._awaits is not None or self._turns.held(job, database_name):
+                continue
+            if job.status is ACTIVE and self._turns.dropped(job, database_name):
+                recovery.hand_back(agent, job)
+                continue
+            tickets.append(Ticket(
+                job._p_oid, database_name, job._attempt, (queue.name, agent.name)))
+        return tickets
+
+    def leave(self):
+        """Deactivate everywhere and hand back what is left.  Commits."""
+        manager = transaction.TransactionManager(explicit=True)
+        connection = self._services.db.open(transaction_manager=manager)
+        try:
+            manager.begin()
+            for queue in (connection.root().get(KEY) or {}).values():
+                agents = queue.dispatchers.get(self._services.UUID)
+                if queue._p_oid in self._enrolled and agents.activated is not None:
+                    agents.deactivate()
+            manager.commit()
+            self._enrolled.clear()
+        finally:
+            abort(manager)
+            connection.close()

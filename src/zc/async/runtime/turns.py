@@ -1,0 +1,298 @@
+"""Turns: the transactions in which a dispatcher changes what it shares.
+
+In one commit a turn stores the outcomes that workers have handed back, frees
+their slots, and claims as many new jobs.  There is one writer at a time in a
+process: the first worker that is ready takes the turn for all that are ready
+by then, so that groups grow with the load and nobody waits for company.
+"""
+import collections
+import threading
+
+import transaction
+
+from .. import chance
+from .. import describe
+from .. import failures
+from .. import log
+from .. import outage
+from ..interfaces import CALLBACKS
+from ..interfaces import KEY
+from ..model import callbacks
+from ..model import execution
+from ..model import outcomes
+from ..model.liveness import fence_agents
+from .attempt import abort
+from .effects import has_effects
+from .worker import Ticket
+
+#: Outcomes that one commit stores at most.
+GROUP = 100
+#: Tries of one turn that meets conflicts, before its group is split.
+_TRIES = 3
+
+
+class ChoiceFailed(Exception):
+    """An agent could not choose; what it had begun to claim is given up."""
+
+    def __init__(self, name, error):
+        super().__init__(name, error)
+        self.name, self.error = name, error
+
+
+class Turns:
+    """Takes turns for one dispatcher.
+
+    *services* is the dispatcher, of which ``db``, ``UUID``, ``history``,
+    ``pause`` and ``hand_out`` are used.  ``_waiting`` and ``_leading`` belong
+    to whoever holds ``_lock``; the connection and ``_hands`` to whoever holds
+    ``turn``.
+    """
+
+    def __init__(self, services):
+        self._services = services
+        self._lock = threading.Lock()
+        self.turn = threading.RLock()
+        self._waiting = collections.deque()
+        self._leading = False
+        self._connection = None
+        self._manager = transaction.TransactionManager(explicit=True)
+        self._hands = {}    # (database name, oid) -> ticket that a worker has
+        self._dropped = {}  # (database name, oid) -> attempt that ended in nothing
+
+    # Handing back
+
+    def submit(self, ticket, outcome):
+        """Take back *ticket* with its *outcome*, None if nothing is to be stored.
+
+        Any thread.  When this returns, the outcome is stored, or another thread
+        is about to store it.
+        """
+        with self._lock:
+            self._waiting.append((ticket, outcome))
+            if self._leading:
+                return
+            self._leading = True
+        try:
+            self._lead()
+        except BaseException:
+            with self._lock:
+                self._leading = False
+            raise
+
+    def _lead(self):
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._leading = False
+                    return
+            try:
+                with self.turn:
+                    self.take(claim=self._services.claims_between_polls)
+            except Exception as error:
+                if not outage.is_outage(error):
+                    raise
+                log.events.warning('database away: %s', describe.safe_repr(error))
+                if self._services.pause(chance.jitter(1)):
+                    with self._lock:
+                        self._leading = False
+                    return
+
+    def held(self, job, database_name):
+        """Return whether a worker has *job*.  While a turn is taken."""
+        return (database_name, job._p_oid) in self._hands
+
+    def dropped(self, job, database_name):
+        """Return whether this attempt at *job* ended in nothing here."""
+        return self._dropped.get((database_name, job._p_oid)) == job._attempt
+
+    @property
+    def busy(self):
+        """Whether anything is in a worker's hands or waits to be stored."""
+        return bool(self._hands or self._waiting or self._leading)
+
+    # Taking a turn
+
+    def take(self, claim=True, pings=False, skipped=()):
+        """Store what waits to be stored; with *claim*, claim what there is room for.
+
+        Return the agents' names that could not choose, with their errors.
+        """
+        with self.turn:
+            batch = self._batch()
+            try:
+                claimed, failed = self._commit_batch(batch, claim, pings)
+            except BaseException:
+                with self._lock:
+                    self._waiting.extendleft(reversed(batch))
+                raise
+            self._release(batch)
+            self.hand_out(claimed)
+            return failed
+
+    def hand_out(self, tickets):
+        """Give *tickets* to workers, unless they have them."""
+        with self.turn:
+            for ticket in tickets:
+                key = ticket.database_name, ticket.oid
+                if key not in self._hands:
+                    self._hands[key] = ticket
+                    self._services.hand_out(ticket)
+
+    def _batch(self):
+        with self._lock:
+            count = min(len(self._waiting), GROUP)
+            return [self._waiting.popleft() for _number in range(count)]
+
+    def _release(self, batch):
+        for ticket, outcome in batch:
+            key = ticket.database_name, ticket.oid
+            if self._hands.get(key) is ticket:
+                del self._hands[key]
+            if outcome is None:
+                self._dropped[key] = ticket.attempt
+            else:
+                self._dropped.pop(key, None)
+
+    def _commit_batch(self, batch, claim, pings):
+        """Commit *batch*, in parts where it conflicts as a whole."""
+        failed, tries, pause = {}, 0, 0.001
+        while True:
+            try:
+                return self._once(batch, claim, pings, failed), failed
+            except ChoiceFailed as error:
+                failed[error.name] = error.error
+                continue
+            except Exception as error:
+                abort(self._manager)
+                if outage.is_outage(error):
+                    self.close()
+                    raise
+                tries += 1
+                if tries >= _TRIES and len(batch) > 1:
+                    return self._split(batch, claim, pings)
+                if not outage.is_conflict(error):
+                    return self._spoiled(batch, error), failed
+            if self._services.pause(chance.jitter(pause)):
+                pause = 0.001
+            pause = min(2 * pause, 1)
+
+    def _split(self, batch, claim, pings):
+        middle = len(batch) // 2
+        first, failed = self._commit_batch(batch[:middle], False, False)
+        second, failed_too = self._commit_batch(batch[middle:], claim, pings)
+        return [*first, *second], {**failed, **failed_too}
+
+    def _spoiled(self, batch, error):
+        """Store the failure of one outcome that cannot be stored."""
+        if not batch or batch[0][1] is None or batch[0][1].value is outcomes.NOTHING:
+            raise error
+        ticket, outcome = batch[0]
+        log.events.error('an outcome cannot be stored: %s', describe.safe_repr(error))
+        outcome.value = failures.Failure(error)
+        return self._once([(ticket, outcome)], False, False, {})
+
+    def _once(self, batch, claim, pings, failed):
+        """One transaction; return the tickets of what it claimed."""
+        connection = self._open()
+        self._manager.begin()
+        try:
+            resumed = self._apply_all(batch)
+            queues = connection.root().get(KEY) or {}
+            claimed = []
+            for queue in queues.values() if claim or pings else ():
+                claimed += self._serve(queue, claim, pings, failed)
+            if has_effects(self._manager.get(), connection):
+                self._manager.commit()
+            else:
+                self._manager.abort()
+        except BaseException:
+            abort(self._manager)
+            raise
+        return [*resumed, *self._tickets(claimed)]
+
+    def _serve(self, queue, claim, pings, failed):
+        """Ping and claim for *queue*; return ``(job, agent)`` pairs."""
+        agents = queue.dispatchers.get(self._services.UUID)
+        if agents is None or agents.activated is None:
+            return []
+        if pings:
+            queue.dispatchers.ping(self._services.UUID)
+        claimed = []
+        for agent in agents.values() if claim else ():
+            if (queue.name, agent.name) not in failed:
+                claimed += self._claim(queue, agent)
+        if claimed:
+            fence_agents(agents)
+        return claimed
+
+    def _claim(self, queue, agent):
+        claimed = []
+        try:
+            while True:
+                job = agent.claimJob()
+                if job is None:
+                    return claimed
+                _begin_if_allowed(job)
+                claimed.append((job, agent))
+        except Exception as error:
+            if outage.is_outage(error) or outage.is_conflict(error):
+                raise
+            raise ChoiceFailed((queue.name, agent.name), error) from error
+
+    def _tickets(self, claimed):
+        history = self._services.history
+        tickets = []
+        for job, agent in claimed:
+            pool = agent.queue.name, agent.name
+            record = history.claimed(describe.address(job), *pool)
+            tickets.append(Ticket(
+                job._p_oid, record.key[1], job._attempt, pool, record))
+        return tickets
+
+    def _apply_all(self, batch):
+        """Apply the outcomes of *batch*; return tickets for what has to go on."""
+        resumed = []
+        for ticket, outcome in batch:
+            if outcome is None:
+                continue
+            connection = self._connection.get_connection(outcome.database_name)
+            job = connection.get(outcome.oid)
+            nodes = [connection.get(oid) for oid in outcome.visited]
+            if not outcomes.apply(job, outcome, nodes):
+                log.events.error('%s was reassigned', describe.safe_repr(job))
+                continue
+            if job.status is CALLBACKS and callbacks.needs_worker(job):
+                resumed.append(Ticket(
+                    ticket.oid, ticket.database_name, job._attempt, ticket.pool))
+        return resumed
+
+    # Its connection
+
+    def _open(self):
+        if self._connection is None:
+            self._connection = self._services.db.open(
+                transaction_manager=self._manager)
+        return self._connection
+
+    def close(self):
+        """Close the connection; the next turn opens another.  Never raises."""
+        with self.turn:
+            connection, self._connection = self._connection, None
+            if connection is None:
+                return
+            abort(self._manager)
+            try:
+                connection.close()
+            except Exception:
+                log.events.warning('a connection could not be closed', exc_info=True)
+
+
+def _begin_if_allowed(job):
+    """Begin a claimed job in the claim's own commit, unless it may run only once.
+
+    One that may run only once must not count as begun before it is.
+    """
+    if job._code:
+        return
+    if not getattr(job.retry_policy_factory, 'at_most_once', False):
+        execution.begin(job)
