@@ -38,7 +38,7 @@ class Agent(persistent.Persistent):
         self.chooser = chooser
         if filter is not None:
             self.filter = filter
-        self._data = OOBTree()  # a record of its own: claims write it, not the agent
+        self._jobs = OOBTree()  # a record of its own: claims write it, not the agent
         self.completed = Completed()
 
     @property
@@ -101,19 +101,19 @@ class Agent(persistent.Persistent):
     @property
     def free(self):
         """How many more jobs it may hold."""
-        return self._size - len(self._data)
+        return self._size - len(self._jobs)
 
     def hold(self, job):
         """Hold the claimed *job*."""
         job.parent = self
         if job._order is None:
             job._order = timekeys.make(0, timekeys.FRONT, timekeys.stamp(), 0)
-        self._data[job._order] = job
+        self._jobs[job._order] = job
 
     def discard(self, job):
         """No longer hold *job*; nothing happens if it was not held."""
-        if job._order is not None and self._data.get(job._order) is job:
-            del self._data[job._order]
+        if job._order is not None and self._jobs.get(job._order) is job:
+            del self._jobs[job._order]
             job.parent = None
 
     remove = discard
@@ -121,24 +121,33 @@ class Agent(persistent.Persistent):
     def jobCompleted(self, job):
         """See `IAgent`."""
         self.discard(job)
+        job._order = None
         job.parent = self
         self.completed.add(job)
 
+    @property
+    def _data(self):
+        # what clients of old look at: the jobs
+        return tuple(self)
+
     def __iter__(self):
-        return iter(self._data.values())
+        return iter(self._jobs.values())
 
     def __len__(self):
-        return len(self._data)
+        return len(self._jobs)
 
     def __bool__(self):
         return True
 
     def __contains__(self, job):
-        return job.parent is self and job._order in self._data
+        return job.parent is self and job._order in self._jobs
 
     def index(self, job):
         """Return the position of *job*.  Raise ValueError if it is not held."""
-        return [one._p_oid for one in self].index(job._p_oid)
+        for position, one in enumerate(self):
+            if one is job:
+                return position
+        raise ValueError(f'{describe.safe_repr(job)} is not held by agent {self.name!r}')
 
 
 def addMainAgentActivationHandler(event):

@@ -1,5 +1,6 @@
 """The one source of randomness of the package; tests install a seeded one."""
 import random
+import threading
 
 _source = random.Random()
 
@@ -14,6 +15,22 @@ def install(source):
 def below(limit):
     """Return an int from 0 up to, not including, *limit*.  Any thread."""
     return _source.randrange(limit)
+
+
+class Habit(threading.local):
+    """A number below *limit* that a thread keeps for a while, then changes."""
+
+    number, left = 0, 0
+
+    def __init__(self, uses=64):
+        self._uses = uses
+
+    def below(self, limit):
+        """Return the thread's present number."""
+        if not self.left or self.number >= limit:
+            self.number, self.left = below(limit), self._uses
+        self.left -= 1
+        return self.number
 
 
 def jitter(seconds):

@@ -7,7 +7,8 @@ import argparse
 import importlib
 import sys
 
-#: word: (module whose ``main(argv)`` returns an exit status, what it does)
+#: word: (module, what it does).  A module has ``add_arguments(parser)`` and
+#: ``run(options)``, which returns the exit status.
 COMMANDS = {
     'demo': ('.demo', 'count the words of a folder of text files, as jobs'),
 }
@@ -16,21 +17,55 @@ COMMANDS = {
 def main(argv=None):
     """Do what *argv* says and return the exit status."""
     options = parser().parse_args(argv)
-    module, _ = COMMANDS[options.command]
-    return importlib.import_module(module, __package__).main(options.argv)
+    return options.run(options)
 
 
 def parser():
-    """Return the parser: one word, and everything after it untouched."""
-    words = '\n'.join(
-        f'  {word:<10} {does}' for word, (_, does) in sorted(COMMANDS.items()))
-    parser = argparse.ArgumentParser(
-        prog='zc-async', description=__doc__.splitlines()[0],
-        epilog=f'commands:\n{words}',
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('command', choices=sorted(COMMANDS), metavar='command')
-    parser.add_argument('argv', nargs=argparse.REMAINDER, metavar='...')
-    return parser
+    """Return the parser of the whole command."""
+    top = argparse.ArgumentParser(
+        prog='zc-async',
+        description='Durable, transactional jobs for ZODB applications.',
+        epilog='"zc-async COMMAND --help" tells what a command takes.')
+    top.add_argument('--version', action=_Version)
+    words = top.add_subparsers(
+        title='commands', metavar='COMMAND', required=True,
+        parser_class=_CommandParser)
+    for word, (module, does) in sorted(COMMANDS.items()):
+        words.add_parser(word, help=does, module=module)
+    return top
+
+
+class _CommandParser(argparse.ArgumentParser):
+    """The parser of one command, whose module fills it when it is used."""
+
+    def __init__(self, module, **options):
+        super().__init__(
+            formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        self._module = module
+
+    def parse_known_args(self, args=None, namespace=None):
+        module = importlib.import_module(self._module, __package__)
+        self.description = module.__doc__
+        module.add_arguments(self)
+        self.set_defaults(run=module.run)
+        return super().parse_known_args(args, namespace)
+
+
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only when it is asked for."""
+
+    def __init__(self, option_strings, dest):
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0,
+                         help='print the version and exit')
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        from importlib.metadata import PackageNotFoundError, version
+        try:
+            found = version('zc.async')
+        except PackageNotFoundError:
+            found = 'of a checkout that is not installed'
+        print('zc.async', found)
+        parser.exit()
 
 
 if __name__ == '__main__':

@@ -3,11 +3,13 @@ import types
 
 import zc.twist
 import zope.component
+import zope.event
 from persistent.interfaces import IPersistent
 from transaction.interfaces import ITransactionManager
 from ZODB.interfaces import IConnection
 from zope.processlifetime import DatabaseOpened
 
+from . import dispatcher as dispatchers
 from . import instanceuuid
 from . import subscribers
 from .interfaces import IJob
@@ -18,7 +20,7 @@ from .queue import getDefaultQueue
 #: The types whose instances adapt to a job.
 CALLABLE_TYPES = (
     types.FunctionType, types.MethodType, types.BuiltinFunctionType,
-    types.MethodWrapperType)
+    zc.twist.METHOD_WRAPPER_TYPE)
 
 
 def minimal():
@@ -40,6 +42,9 @@ def base():
     zope.component.provideAdapter(zc.twist.connection, (IPersistent,), IConnection)
 
 
+_started = []  # the agent installer that the latest `start` registered
+
+
 def start(db, poll_interval=5, db_name=None, agent_chooser=None, agent_size=3,
           twisted=False):
     """Register everything, make queue ``''`` in *db* and start a dispatcher.
@@ -47,16 +52,39 @@ def start(db, poll_interval=5, db_name=None, agent_chooser=None, agent_size=3,
     The queues are made in the database *db_name* of *db*'s, *db* itself by
     default.  The dispatcher runs in a thread of its own or, with *twisted*, in
     the installed Twisted reactor, and gets an agent ``'main'``.  Afterwards
-    ``IQueue`` adapts persistent objects and connections.  Commits.
+    ``IQueue`` adapts persistent objects and connections.
+
+    It is done by notifying `DatabaseOpened`, so other handlers of that hear of
+    *db* too.  Commits.  Returns the dispatcher.  Raise ValueError for an agent
+    that cannot be and for a second dispatcher in the process.
     """
-    base()
-    zope.component.provideAdapter(getDefaultQueue)
-    zope.component.provideAdapter(getDefaultQueue, (IConnection,))
-    installer = subscribers.QueueInstaller(db_name=db_name)
     agents = subscribers.AgentInstaller('main', agent_chooser, agent_size)
-    zope.component.provideHandler(agents)
     make = (subscribers.TwistedDispatcherInstaller if twisted
             else subscribers.ThreadedDispatcherInstaller)
-    event = DatabaseOpened(db)
-    installer(event)
-    make(poll_interval=poll_interval)(event)
+    base()
+    for adapted in (IPersistent, IConnection):
+        zope.component.provideAdapter(getDefaultQueue, (adapted,))
+    _replace_agents(agents)
+    _notify(db, subscribers.QueueInstaller(db_name=db_name), make(poll_interval))
+    return dispatchers.get(instanceuuid.getUUID())
+
+
+def _replace_agents(installer):
+    """Register *installer* in the place of an earlier start's."""
+    registry = zope.component.globalSiteManager
+    while _started:
+        registry.unregisterHandler(_started.pop())
+    registry.registerHandler(installer)
+    _started.append(installer)
+
+
+def _notify(db, *installers):
+    """Notify that *db* was opened, to *installers* as well this once."""
+    registry = zope.component.globalSiteManager
+    for installer in installers:
+        registry.registerHandler(installer)
+    try:
+        zope.event.notify(DatabaseOpened(db))
+    finally:
+        for installer in installers:
+            registry.unregisterHandler(installer)

@@ -4,11 +4,20 @@ The file is named by the environment variable ``ZC_ASYNC_UUID``, by default
 ``uuid.txt`` in the current directory.  It is made when the identity is first
 asked for, and stays with the instance: a process that is started again with it
 takes over what the one before left undone.
+
+``UUID`` is the identity too, for those who want it by that name.
 """
 import os
+import tempfile
 import uuid
 
+import zope.interface
+
+from .interfaces import IUUID
+
+#: The environment variable that names the file.
 ENVIRONMENT_KEY = 'ZC_ASYNC_UUID'
+key = ENVIRONMENT_KEY  # the documented name
 
 _TEXT = """\
 The UUID above is this instance's identity in its database's zc.async queues.
@@ -18,13 +27,16 @@ name it in the environment variable ZC_ASYNC_UUID.  To have a new identity,
 remove this file while nothing runs.
 """
 
-_found = {}  # path -> UUID
+# By what the environment says, not by path: a process that changes its
+# directory after the first look stays who it is.
+_found = {}
+
+zope.interface.classImplements(uuid.UUID, IUUID)
 
 
 def path():
-    """Return the absolute path of the file."""
-    name = os.environ.get(ENVIRONMENT_KEY) or os.path.join(os.getcwd(), 'uuid.txt')
-    return os.path.abspath(name)
+    """Return the absolute path that the environment means at this moment."""
+    return os.path.abspath(os.environ.get(key) or 'uuid.txt')
 
 
 def getUUID():
@@ -33,16 +45,32 @@ def getUUID():
     Raise ValueError for a file that does not begin with a UUID, and OSError for
     one that cannot be read or made.  Any thread.
     """
-    where = path()
-    if where not in _found:
-        _found[where] = _read(where) or _make(where)
-    return _found[where]
+    said = os.environ.get(key) or ''
+    if said not in _found:
+        _found[said] = _read_or_make(path())
+    return _found[said]
+
+
+def _read_or_make(where):
+    try:
+        found = _read(where)
+        if found is None:
+            _make(where)
+            found = _read(where)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f'cannot read or make the UUID file {where}: {error.strerror}; let '
+            f'{key} name a file in a folder that exists and can be written'
+        ) from None
+    return found
 
 
 def _read(where):
+    """Return the UUID in the file, None if there is no file."""
     try:
         with open(where, encoding='ascii', errors='replace') as file:
-            line = file.readline().strip()
+            line = file.readline(200).strip()
     except FileNotFoundError:
         return None
     try:
@@ -54,22 +82,48 @@ def _read(where):
 
 
 def _make(where):
-    made = uuid.uuid1()
+    """Make the file, whole or not at all, unless another process is faster.
+
+    It gets its name when it is complete and on the disk, so nobody reads half.
+    """
+    folder = os.path.dirname(where)
+    handle, draft = tempfile.mkstemp(prefix='.uuid-', dir=folder)  # mode 0600
     try:
-        # exclusively: of two processes that start at once, one makes it
-        handle = os.open(where, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, 'w', encoding='ascii') as file:
+            file.write(f'{uuid.uuid1()}\n\n{_TEXT}')
+            file.flush()
+            os.fsync(file.fileno())
+        _name(draft, where)
+    finally:
+        if os.path.exists(draft):
+            os.unlink(draft)
+    _sync(folder)
+
+
+def _name(draft, where):
+    """Let the file *draft* be known as *where*, unless something else is."""
+    try:
+        os.link(draft, where)
     except FileExistsError:
-        return _read(where)
-    with os.fdopen(handle, 'w', encoding='ascii') as file:
-        file.write(f'{made}\n\n{_TEXT}')
-        file.flush()
-        os.fsync(file.fileno())
-    return made
+        if not os.path.exists(where):
+            raise  # a symbolic link to nothing
+    except OSError:
+        # a file system without hard links
+        if not os.path.exists(where):
+            os.rename(draft, where)
+
+
+def _sync(folder):
+    """Have the file's name on the disk too, where folders can be synced."""
+    if os.name == 'posix':
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def __getattr__(name):
     if name == 'UUID':
         return getUUID()
-    if name == 'key':
-        return str(getUUID())
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

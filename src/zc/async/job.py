@@ -49,6 +49,11 @@ def as_job(item):
         f'give a job, a function or a method')
 
 
+#: The numbers of a job, in the order in which they are stored.
+_NUMBERS = ('_code', '_attempt', '_begin_after', '_begin_by', '_active_start',
+            '_active_end', '_callbacks_end')
+
+
 class Node(persistent.Persistent):
     """What jobs and callback proxies share: a result, and what follows it."""
 
@@ -111,13 +116,13 @@ class Node(persistent.Persistent):
 def _new_callback(item, failure_log_level, retry_policy_factory):
     if item is None:
         return None
-    if ICallbackProxy.providedBy(item):
-        return item
-    job = as_job(item)
+    job = item if ICallbackProxy.providedBy(item) else as_job(item)
     if job.status is not NEW or job.parent is not None:
         raise BadStatusError(
             f'{job!r} cannot become a callback: its status is {job.status} and '
             f'its parent {describe.safe_repr(job.parent, 200)}; give a new job')
+    if ICallbackProxy.providedBy(job):
+        return job
     if failure_log_level is not None:
         job.failure_log_level = failure_log_level
     elif job.failure_log_level is None:
@@ -147,6 +152,28 @@ class Job(Node):
     _retry_policy = None
     retry_policy_factory = None
     failure_log_level = None
+
+    def __getstate__(self):
+        """Return what is stored: the numbers together, without their names.
+
+        A job's record is written at put, claim and settle; names of attributes
+        were most of it.
+        """
+        state = super().__getstate__()
+        numbers = [state.pop(name, getattr(Job, name)) for name in _NUMBERS]
+        while numbers and numbers[-1] is None:
+            numbers.pop()
+        state['_n'] = tuple(numbers)
+        return {name: value for name, value in state.items()
+                if value is not None or getattr(type(self), name, state) is not None}
+
+    def __setstate__(self, state):
+        state = dict(state)
+        numbers = state.pop('_n', ())
+        state.update(
+            (name, number) for name, number in zip(_NUMBERS, numbers)
+            if number is not getattr(Job, name))
+        super().__setstate__(state)
 
     def __init__(self, *args, **kwargs):
         if not args or not callable(args[0]):
@@ -251,7 +278,7 @@ class Job(Node):
             raise TypeError(
                 f'quota_names is a sequence of names, not the string {names!r}; '
                 f'write ({names!r},)')
-        names = tuple(names)
+        names = tuple(dict.fromkeys(names))
         if self.status is PENDING:
             self.parent.change_quotas(self, names)
         elif self.queue is not None:
@@ -336,7 +363,7 @@ class Job(Node):
     def fail(self, e=None):
         """See `IJob`."""
         status.check(self, 'fail')
-        queue = self.queue
+        queue, agent = self.queue, self.agent
         if self.status is PENDING and self._order is not None:
             queue.discard(self)
         execution.fail(self, TimeoutError() if e is None else e)
@@ -347,19 +374,26 @@ class Job(Node):
             for node in callbacks.walk(self, execution._Here()):
                 callbacks.try_finish(node)
         else:
+            if agent is not None:
+                agent.discard(self)
             queue.putBack(self)
 
     def handleInterrupt(self):
         """See `IJob`."""
         status.check(self, 'reschedule')
+        queue, agent = self.queue, self.agent
+        if agent is not None:
+            agent.discard(self)
+            self.parent = queue
         recovery.interrupt(self)
 
     def resumeCallbacks(self):
         """See `IJob`."""
         status.check(self, 'finish')
-        if self.agent is not None:
-            self.agent.discard(self)
-        self.queue.putBack(self)
+        queue, agent = self.queue, self.agent
+        if agent is not None:
+            agent.discard(self)
+        queue.putBack(self)
 
     def __repr__(self):
         try:
@@ -425,6 +459,7 @@ class ConditionalCallbackProxy(Node):
         if self.job is None:
             self._code, self._result = status.SETTLED, result
         else:
+            self.job.parent = self  # or it could not tell its result
             self._code = status.BEGUN
         return self.job
 

@@ -3,6 +3,7 @@ import datetime
 
 import persistent
 import zope.component
+import zope.component.event  # noqa: F401 lets events reach their handlers
 import zope.event
 import zope.interface
 from BTrees.Length import Length
@@ -49,14 +50,10 @@ class _Children(PersistentMapping):
         super().__setitem__(name, value)
 
     def __delitem__(self, name):
-        self.pop(name)
-
-    def pop(self, name, *default):
-        """Remove and return the value of *name*, or the default."""
-        value = super().pop(name, *default)
-        if getattr(value, 'parent', None) is self:
+        value = self[name]
+        super().__delitem__(name)
+        if value.parent is self:
             value.parent = value.name = None
-        return value
 
     def __bool__(self):
         return True
@@ -66,7 +63,9 @@ class _Children(PersistentMapping):
 class Queues(_Children):
     """See `IQueues`."""
 
-    generation = GENERATION
+    def __init__(self):
+        super().__init__()
+        self.generation = GENERATION
 
 
 @zope.interface.implementer(interfaces.IDispatcherAgents)
@@ -98,7 +97,9 @@ class DispatcherAgents(_Children):
     @property
     def ping_due(self):
         """Whether the ping interval is over."""
-        return self.last_ping.age() >= self.ping_interval // datetime.timedelta(microseconds=1)
+        # a ping in the future was made before the clock was set back
+        limit = self.ping_interval // datetime.timedelta(microseconds=1)
+        return not 0 <= self.last_ping.age() < limit
 
     def activate(self, ping=None):
         """See `IDispatcherAgents`."""
@@ -220,8 +221,9 @@ class Dispatchers(persistent.Persistent):
 class Queue(persistent.Persistent):
     """See `IQueue`."""
 
+    parent = name = None  # kept when ``__init__`` is called again to empty it
+
     def __init__(self):
-        self.parent = self.name = None
         self._lines = Lines()
         self.quotas = Quotas()
         self.quotas.parent = self
@@ -306,9 +308,9 @@ class Queue(persistent.Persistent):
     def change_quotas(self, job, names):
         """Let the waiting *job* count against other quotas from now on."""
         self.check_quotas(names)
-        self._lines.discard(job)
-        job._quota_names = names
-        self._lines.restore(job)
+        if self._lines.discard(job):
+            job._quota_names = names
+            self._lines.restore(job)
 
     # Taking out
 
@@ -391,8 +393,7 @@ class Queue(persistent.Persistent):
         raise IndexError(f'no job at {index} in a queue of {len(self)}')
 
     def __contains__(self, job):
-        return (getattr(job, 'parent', None) is self
-                and getattr(job, '_order', None) is not None)
+        return getattr(job, 'parent', None) is self and job in self._lines
 
     def __iter__(self):
         return iter(self._lines)
@@ -419,7 +420,8 @@ def _check_storable(job):
         seen.add(id(one))
         if isinstance(one, Job):
             check_storable(one._call)
-            todo.extend(arg for arg in one.args if isinstance(arg, Job))
+            given = (*one.args, *one.kwargs.values())
+            todo.extend(value for value in given if isinstance(value, Job))
             todo.extend(one.callbacks)
         else:
             todo.extend(jobs for jobs in (

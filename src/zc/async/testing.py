@@ -5,6 +5,7 @@ when a test lets it.
 """
 import bisect
 import collections
+import copyreg
 import datetime
 import itertools
 import logging
@@ -17,6 +18,8 @@ import zope.interface
 
 from . import clock
 from . import dispatcher as dispatchers
+from .interfaces import ACTIVE
+from .interfaces import CALLBACKS
 from .interfaces import COMPLETED
 from .interfaces import IClock
 from .interfaces import IReactor
@@ -27,6 +30,7 @@ _UTC = datetime.timezone.utc
 _LOOK = 0.005
 #: Real seconds that one attempt of `Reactor.wait_for` waits for work in hand.
 _ATTEMPT = 0.5
+_BEGUN = (ACTIVE, CALLBACKS, COMPLETED)
 
 
 def time_sleep(seconds):
@@ -85,22 +89,52 @@ class _datetime(_REAL, metaclass=_DatetimeType):
 _datetime.__name__ = _datetime.__qualname__ = 'datetime'
 _datetime.__module__ = 'datetime'
 
+#: The real class, by the name that clients know.
+old_datetime = _REAL
+
+
+def argh(*args):
+    """Return a real datetime; records that the old package wrote ask for it."""
+    return _REAL(*args)
+
+
+def _reduce(moment):
+    """Reduce a datetime to the bytes that it always has in a pickle.
+
+    A pickle names the class, and refuses it where its module has another by
+    that name, as ``datetime`` has in virtual time.
+    """
+    return datetime.datetime, moment.__reduce_ex__(4)[1]
+
+
+def __getattr__(name):
+    if name == '_now':
+        return clock.now()
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
 _before = None  # the clock that was installed before the virtual one
 
 
 def setUpDatetime():
-    """Install virtual time, and let ``datetime.datetime.now`` follow it."""
+    """Install virtual time, and let ``datetime.datetime.now`` follow it.
+
+    It stands at 2006-08-10 15:44:22.000211 UTC.  Nothing happens if time is
+    virtual already.
+    """
     global _before
     if _before is None:
         _before = clock.install(VirtualClock(
             _REAL(2006, 8, 10, 15, 44, 22, 211, _UTC)))
         datetime.datetime = _datetime
+        copyreg.pickle(_REAL, _reduce)
 
 
 def tearDownDatetime():
-    """Let time be real again."""
+    """Let time be real again; nothing happens if it is."""
     global _before
     if _before is not None:
+        del copyreg.dispatch_table[_REAL]
         datetime.datetime = _REAL
         clock.install(_before)
         _before = None
@@ -158,12 +192,14 @@ class Reactor:
         if not self.started:
             return
         self._call_from_threads()
-        for call in self._triggers:
-            call()
-        self._triggers = []
-        self._calls = []
-        self.started = False
-        tearDownDatetime()
+        triggers, self._triggers = self._triggers, []
+        try:
+            for call in triggers:
+                call()
+        finally:
+            self._calls.clear()
+            self.started = False
+            tearDownDatetime()
 
     crash = stop
 
@@ -211,7 +247,7 @@ class Reactor:
         if self._calls and self._calls[0].due <= clock.now():
             self._calls.pop(0).call()
             made = True
-        _look_again()
+        look_again()
         return made
 
     def time_flies(self, seconds):
@@ -230,7 +266,7 @@ class Reactor:
             count += 1
             self._call_from_threads()
         set_now(end)
-        _look_again()
+        look_again()
         return count
 
     def wait_for(self, *jobs, attempts=10):
@@ -260,13 +296,13 @@ def all_idle():
     return all(found.idle for found in list(dispatchers._dispatchers.values()))
 
 
-def _look_again():
+def look_again(manager=transaction.manager):
     """Let the test's connections see what was committed meanwhile.
 
     Only where that loses nothing.
     """
-    if not transaction.get()._resources:
-        transaction.begin()
+    if not manager.get()._resources:
+        manager.begin()
 
 
 # Waiting for a condition
@@ -274,96 +310,162 @@ def _look_again():
 def wait_for(condition, seconds=10):
     """Wait up to real *seconds* until *condition*, called without arguments.
 
-    Return what it returned last.  Begins transactions of the thread.
+    Return what it returned last.  Begins transactions of the thread, so that
+    the condition sees what others committed.
     """
+    return _poll(condition, seconds, transaction.begin)
+
+
+def _poll(condition, seconds, before=lambda: None):
     end = time.monotonic() + seconds
     while True:
-        transaction.begin()
+        before()
         found = condition()
         if found or time.monotonic() > end:
             return found
         time.sleep(_LOOK)
 
 
-def _wait_or_fail(condition, seconds, message):
-    if not wait_for(condition, seconds):
+def _or_fail(found, seconds, message):
+    """Raise AssertionError unless something was *found* within *seconds*."""
+    if not found:
         raise AssertionError(f'{message} within {seconds} seconds')
 
 
+class Poll(dict):
+    """What a poll found, by queue and agent, with its ``key`` and its time.
+
+    ``utc_timestamp`` is naive UTC.
+    """
+
+    def __init__(self, info):
+        super().__init__(info['results'])
+        self.key = info['key']
+        self.utc_timestamp = info['time']
+
+
 def get_poll(dispatcher, count=None, seconds=6):
-    """Return the next poll of *dispatcher*, or the one after *count* of them."""
+    """Return the newest `Poll` of *dispatcher* once there are more than *count*.
+
+    *count* is by default the number of polls that there have been: the next
+    one is returned.  The poll may not be over.
+    """
     def number():
         newest = dispatcher.getPollInfo()
         return 0 if newest is None else newest['key']
 
-    wanted = number() + 1 if count is None else count
-    _wait_or_fail(lambda: number() >= wanted, seconds, 'no poll')
-    return dispatcher.getPollInfo()
+    if count is None:
+        count = number()
+    _or_fail(_poll(lambda: number() > count, seconds), seconds, 'no poll')
+    return Poll(dispatcher.getPollInfo())
 
 
 def wait_for_start(job, seconds=6):
-    """Wait until *job* was begun."""
-    _wait_or_fail(lambda: job.active_start is not None, seconds,
-                  f'{job!r} was not begun')
+    """Wait until *job* is active, or was."""
+    _or_fail(wait_for(lambda: job.status in _BEGUN, seconds), seconds,
+             f'{job!r} was not begun')
 
 
 def wait_for_result(job, seconds=6):
     """Wait until *job* is completed and return its result."""
-    _wait_or_fail(lambda: job.status is COMPLETED, seconds,
-                  f'{job!r} was not completed')
+    _or_fail(wait_for(lambda: job.status is COMPLETED, seconds), seconds,
+             f'{job!r} was not completed')
     return job.result
 
 
 def wait_for_annotation(job, name, seconds=6):
     """Wait until *job* has the annotation *name* and return it."""
-    _wait_or_fail(lambda: name in job.annotations, seconds,
-                  f'{job!r} has no annotation {name!r}')
+    _or_fail(wait_for(lambda: name in job.annotations, seconds), seconds,
+             f'{job!r} has no annotation {name!r}')
     return job.annotations[name]
 
 
 def wait_for_deactivation(dispatcher, seconds=6):
     """Wait until *dispatcher* is deactivated."""
-    _wait_or_fail(lambda: dispatcher.activated is None, seconds,
-                  'the dispatcher was not deactivated')
+    _or_fail(_poll(lambda: dispatcher.activated is None, seconds), seconds,
+             f'dispatcher {dispatcher.UUID} was not deactivated')
 
 
 def wait_for_death(agents, seconds=6):
-    """Wait until what is known of a dispatcher in a queue says it is dead."""
-    _wait_or_fail(lambda: agents.dead, seconds, 'the dispatcher did not die')
+    """Wait until a dispatcher counts as dead, by its *agents* in a queue."""
+    _or_fail(wait_for(lambda: agents.dead, seconds), seconds,
+             f'dispatcher {agents.UUID} did not die')
 
+
+# The end
 
 class TearDownDispatcherError(RuntimeError):
     """A dispatcher, or a job in it, does not end."""
 
 
-def tear_down_dispatcher(dispatcher, seconds=3):
-    """Stop a threaded *dispatcher* and forget it.
+_ending = {}  # dispatcher -> _Ending, while it is stuck
 
-    Raise `TearDownDispatcherError`, naming what is stuck, where it or a job
-    does not end within *seconds*; call it again later then.
+
+class _Ending:
+    """The end of one threaded dispatcher.
+
+    It remembers the threads, since the dispatcher forgets them when it is
+    deactivated, also those that are stuck.
     """
-    pools = [(name, pool) for queue in dispatcher.queues.values()
-             for name, pool in queue.items()]
-    threads = [(name, thread) for name, pool in pools for thread in pool.threads]
-    if dispatcher.activated is not None and not dispatcher._stopping.is_set():
-        dispatcher.reactor.callFromThread(dispatcher.reactor.stop)
-    if dispatcher.thread is not None:
-        dispatcher.thread.join(seconds + dispatcher.shutdown_grace)
-        if dispatcher.thread.is_alive():
-            raise TearDownDispatcherError(
-                f'dispatcher {dispatcher.UUID} does not end')
-    for name, thread in threads:
-        thread.join(seconds)
+
+    def __init__(self, dispatcher):
+        self._dispatcher = dispatcher
+        self._threads = [
+            (pool, thread) for pools in dispatcher.queues.values()
+            for pool in pools.values() for thread in pool.threads]
+        if dispatcher.activated is not None:
+            dispatcher.reactor.callFromThread(dispatcher.reactor.stop)
+
+    def wait(self, seconds):
+        """Wait for the threads; raise `TearDownDispatcherError` naming one."""
+        end = time.monotonic() + seconds
+        self._join_reactor(end)
+        for pool, thread in self._threads:
+            thread.join(max(0, end - time.monotonic()))
+            if thread.is_alive():
+                raise TearDownDispatcherError(
+                    f'a thread of agent {pool.name!r} does not end: '
+                    f'{self._call_in(thread)}')
+
+    def _join_reactor(self, end):
+        thread = self._dispatcher.thread
+        if thread is None:
+            return
+        # it waits for the jobs itself, before it ends
+        thread.join(max(0, end - time.monotonic()) + self._dispatcher.shutdown_grace)
         if thread.is_alive():
-            calls = [dispatcher.getJobInfo(*key)['call']
-                     for key in dispatcher.getActiveJobIds()]
             raise TearDownDispatcherError(
-                f'a thread of agent {name!r} does not end: {", ".join(calls)}')
+                f'dispatcher {self._dispatcher.UUID} does not end')
+
+    def _call_in(self, thread):
+        """Return the repr of the job that *thread* works on."""
+        for key in self._dispatcher.getActiveJobIds():
+            info = self._dispatcher.getJobInfo(*key)
+            if info['thread'] == thread.ident:
+                return info['call']
+        return 'it has no job'
+
+
+def tear_down_dispatcher(dispatcher, seconds=3):
+    """Stop a threaded *dispatcher*, wait for its threads and forget it.
+
+    Raise `TearDownDispatcherError`, naming the dispatcher's UUID or an agent and
+    its job, where one does not end in *seconds*; call it again later then.
+    """
+    dispatcher.shutdown_grace = min(seconds, dispatcher.shutdown_grace)
+    ending = _ending.get(dispatcher)
+    if ending is None:
+        ending = _ending[dispatcher] = _Ending(dispatcher)
+    ending.wait(seconds)
+    del _ending[dispatcher]
     dispatchers.pop(dispatcher.UUID)
 
 
 def print_logs(log_file=None, log_level=logging.CRITICAL):
-    """Print what is logged to ``zc.async`` and below; return the handler."""
+    """Print what is logged to ``zc.async`` and below; return the handler.
+
+    To *log_file*, by default the standard output of this moment.
+    """
     handler = logging.StreamHandler(sys.stdout if log_file is None else log_file)
     handler.setLevel(log_level)
     logging.getLogger('zc.async').addHandler(handler)

@@ -110,6 +110,10 @@ class Args(collections.abc.MutableSequence):
     def insert(self, index, value):
         self._change(lambda items: items.insert(index, value))
 
+    def extend(self, values):
+        # in one step: one new tuple, not one for each value
+        self._call.args = (*self._call.args, *values)
+
     def _change(self, change):
         items = list(self._call.args)
         change(items)

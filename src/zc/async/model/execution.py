@@ -79,6 +79,9 @@ def fail(job, error):
 
 
 def _record(job, value):
+    if isinstance(value, failures.Failure):
+        # what is kept is text: the exception would keep its frames alive
+        value.forget()
     job._result = value
     job._active_end = clock.micros()
     job._awaits = None
@@ -166,19 +169,26 @@ def run_here(job, args=(), kwargs=None):
     Return its result.  Nothing is committed.  What a failing call had changed
     is taken back with a savepoint.
     """
+    _attempt_here(job, args, kwargs)
+    for node in callbacks.walk(job, _Here()):
+        callbacks.try_finish(node)
+    return job.result
+
+
+def _attempt_here(job, args, kwargs=None):
     begin(job)
     with entered(job):
         savepoint = _savepoint(job)
         try:
             value = invoke(job, args, kwargs)
-            check_result(value) if not isinstance(value, Deferred) else None
+            if failures.is_failure(value):
+                value = failures.sanitize(value)
+            elif not isinstance(value, Deferred):
+                check_result(value)
         except Exception as error:
             savepoint.rollback()
             value = failures.Failure(error)
     _conclude_here(job, value)
-    for node in callbacks.walk(job, _Here()):
-        callbacks.try_finish(node)
-    return job.result
 
 
 def _savepoint(job):
@@ -217,15 +227,7 @@ class _Here:
 
     def run(self, job, result):
         """Run the callback *job* with *result*."""
-        begin(job)
-        with entered(job):
-            savepoint = _savepoint(job)
-            try:
-                value = invoke(job, (result,))
-            except Exception as error:
-                savepoint.rollback()
-                value = failures.Failure(error)
-        _conclude_here(job, value)
+        _attempt_here(job, (result,))
 
     def choose(self, proxy, result):
         """Let *proxy* choose; return the job it chose, or None."""

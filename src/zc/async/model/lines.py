@@ -20,6 +20,7 @@ from .. import timekeys
 #: Shards of a new queue.
 SHARDS = 16
 
+_habit = chance.Habit()
 _by_key = operator.itemgetter(0)
 
 
@@ -66,16 +67,20 @@ class Lines(persistent.Persistent):
 
     def discard(self, job):
         """Take *job* out; return whether it was in line."""
-        if job._order is None:
+        if job not in self:
             return False
         _due, rank, _stamp, number = timekeys.split(job._order)
         shard = self.shards[number]
-        line = shard.lines.get(_line_name(rank, job))
-        if line is None or line.get(job._order) is not job:
-            return False
-        del line[job._order]
+        del shard.lines[_line_name(rank, job)][job._order]
         shard.length.change(-1)
         return True
+
+    def __contains__(self, job):
+        if job._order is None:
+            return False
+        _due, rank, _stamp, number = timekeys.split(job._order)
+        line = self.shards[number].lines.get(_line_name(rank, job))
+        return line is not None and line.get(job._order) is job
 
     def _shard(self):
         """Return the shard of the current transaction: the same all through it."""
@@ -86,7 +91,9 @@ class Lines(persistent.Persistent):
         try:
             number = current.data(self)
         except KeyError:
-            number = chance.below(len(self.shards))
+            # Jobs that were put together are claimed together: a thread that
+            # keeps to a shard lets claims write few of them.
+            number = _habit.below(len(self.shards))
             current.set_data(self, number)
         return self.shards[number]
 

@@ -63,10 +63,11 @@ def interrupt(job):
     execution.settle(job, failures.Failure(AbortedError(
         f'interrupted in attempt {job._attempt}, and its policy allows no other')))
     execution.log_failure(job)
-    if callbacks.children(job):
-        queue.putBack(job)
-    else:
+    if not callbacks.children(job):
         callbacks.try_finish(job)
+    elif job.agent is None:
+        queue.putBack(job)
+    # else it is still in the hands of a worker, who goes on with the callbacks
 
 
 def reschedule(job, after):

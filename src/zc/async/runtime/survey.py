@@ -8,6 +8,7 @@ import transaction
 from ZODB.FileStorage import FileStorage
 
 from .. import log
+from ..evolve import check
 from ..interfaces import ACTIVE
 from ..interfaces import KEY
 from ..model import recovery
@@ -49,7 +50,7 @@ class Survey:
         try:
             manager.begin()
             sizes, strays = {}, []
-            for queue in (connection.root().get(KEY) or {}).values():
+            for queue in self._queues(connection):
                 agents = self._enrol(queue)
                 for agent in agents.values() if agents is not None else ():
                     sizes[queue.name, agent.name] = agent.size, tuple(
@@ -61,6 +62,14 @@ class Survey:
         finally:
             abort(manager)
             connection.close()
+
+    def _queues(self, connection):
+        """Return the queues; none where there are none."""
+        queues = connection.root().get(KEY)
+        if queues is None:
+            return ()
+        check(queues)
+        return queues.values()
 
     def _enrol(self, queue):
         """Return our agents in *queue*; None where we must not work."""
@@ -84,7 +93,7 @@ class Survey:
 
     def _inherit(self, queue, agents):
         """Take over from an earlier process; return whether it is gone."""
-        if agents.dead or sole_process(self._services.db):
+        if agents.dead or sole_process(queue._p_jar.db()):
             agents.deactivate()
             self._refused.discard(queue._p_oid)
             return True
@@ -130,7 +139,7 @@ class Survey:
         connection = self._services.db.open(transaction_manager=manager)
         try:
             manager.begin()
-            for queue in (connection.root().get(KEY) or {}).values():
+            for queue in self._queues(connection):
                 agents = queue.dispatchers.get(self._services.UUID)
                 if queue._p_oid in self._enrolled and agents.activated is not None:
                     agents.deactivate()

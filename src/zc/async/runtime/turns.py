@@ -11,6 +11,7 @@ import threading
 import transaction
 
 from .. import chance
+from .. import clock
 from .. import describe
 from .. import failures
 from .. import log
@@ -27,6 +28,9 @@ from .worker import Ticket
 
 #: Outcomes that one commit stores at most.
 GROUP = 100
+#: Seconds that a turn is put off at most, while jobs are shorter than that, for
+#: the jobs that other workers have in hand.
+COMPANY = 0.005
 #: Tries of one turn that meets conflicts, before its group is split.
 _TRIES = 3
 
@@ -51,9 +55,11 @@ class Turns:
     def __init__(self, services):
         self._services = services
         self._lock = threading.Lock()
+        self._more = threading.Condition(self._lock)
         self.turn = threading.RLock()
         self._waiting = collections.deque()
         self._leading = False
+        self._typical = 0.0  # seconds that a job takes these days
         self._connection = None
         self._manager = transaction.TransactionManager(explicit=True)
         self._hands = {}    # (database name, oid) -> ticket that a worker has
@@ -69,7 +75,9 @@ class Turns:
         """
         with self._lock:
             self._waiting.append((ticket, outcome))
+            self._typical += (clock.monotonic() - ticket.begun - self._typical) / 8
             if self._leading:
+                self._more.notify()
                 return
             self._leading = True
         try:
@@ -85,6 +93,7 @@ class Turns:
                 if not self._waiting:
                     self._leading = False
                     return
+                self._wait_for_company()
             try:
                 with self.turn:
                     self.take(claim=self._services.claims_between_polls)
@@ -96,6 +105,18 @@ class Turns:
                     with self._lock:
                         self._leading = False
                     return
+
+    def _wait_for_company(self):
+        """Wait for outcomes that are certain to come within a moment.
+
+        Called with the lock.  Short jobs alone are waited for: a commit takes
+        longer than they do, and one for all of them is worth the wait.
+        """
+        def all_here():
+            return len(self._waiting) >= len(self._hands)
+
+        if self._services.claims_between_polls and self._typical < COMPANY:
+            self._more.wait_for(all_here, min(COMPANY, 2 * self._typical))
 
     def held(self, job, database_name):
         """Return whether a worker has *job*.  While a turn is taken."""
@@ -136,6 +157,7 @@ class Turns:
                 key = ticket.database_name, ticket.oid
                 if key not in self._hands:
                     self._hands[key] = ticket
+                    self._dropped.pop(key, None)
                     self._services.hand_out(ticket)
 
     def _batch(self):
@@ -150,46 +172,63 @@ class Turns:
                 del self._hands[key]
             if outcome is None:
                 self._dropped[key] = ticket.attempt
-            else:
-                self._dropped.pop(key, None)
 
     def _commit_batch(self, batch, claim, pings):
-        """Commit *batch*, in parts where it conflicts as a whole."""
-        failed, tries, pause = {}, 0, 0.001
+        """Commit *batch* and claims; return the tickets and who could not choose.
+
+        What cannot be committed together is committed one by one, so that one
+        outcome cannot hold up the others.
+        """
+        failed = {}
+        try:
+            return self._commit(batch, claim, pings, failed), failed
+        except Exception as error:
+            if not batch or outage.is_outage(error):
+                raise
+            log.trace.info('a group is stored one by one: %s', describe.safe_repr(error))
+        tickets = []
+        for item in batch:
+            tickets += self._commit_alone(item)
+        return tickets, failed
+
+    def _commit_alone(self, item):
+        """Commit one outcome; a result that cannot be stored becomes a Failure."""
+        ticket, outcome = item
+        try:
+            return self._commit([item], False, False, {})
+        except Exception as error:
+            if outage.is_outage(error):
+                raise
+            log.events.exception('the outcome of %r cannot be stored', ticket)
+            problem = failures.Failure(error)
+        if outcome.value is not outcomes.NOTHING:
+            outcome.value = problem
+            try:
+                return self._commit([item], False, False, {})
+            except Exception as error:
+                if outage.is_outage(error):
+                    raise
+        # the next poll finds the job in nobody's hands and interrupts it
+        self._dropped[ticket.database_name, ticket.oid] = ticket.attempt
+        return []
+
+    def _commit(self, batch, claim, pings, failed):
+        """Commit one turn, again while it conflicts; return its tickets."""
+        tries, pause = 0, 0.001
         while True:
             try:
-                return self._once(batch, claim, pings, failed), failed
+                return self._once(batch, claim, pings, failed)
             except ChoiceFailed as error:
                 failed[error.name] = error.error
                 continue
             except Exception as error:
-                abort(self._manager)
+                tries += 1
                 if outage.is_outage(error):
                     self.close()
+                if not outage.is_conflict(error) or (tries >= _TRIES and len(batch) > 1):
                     raise
-                tries += 1
-                if tries >= _TRIES and len(batch) > 1:
-                    return self._split(batch, claim, pings)
-                if not outage.is_conflict(error):
-                    return self._spoiled(batch, error), failed
-            if self._services.pause(chance.jitter(pause)):
-                pause = 0.001
+            self._services.pause(chance.jitter(pause))
             pause = min(2 * pause, 1)
-
-    def _split(self, batch, claim, pings):
-        middle = len(batch) // 2
-        first, failed = self._commit_batch(batch[:middle], False, False)
-        second, failed_too = self._commit_batch(batch[middle:], claim, pings)
-        return [*first, *second], {**failed, **failed_too}
-
-    def _spoiled(self, batch, error):
-        """Store the failure of one outcome that cannot be stored."""
-        if not batch or batch[0][1] is None or batch[0][1].value is outcomes.NOTHING:
-            raise error
-        ticket, outcome = batch[0]
-        log.events.error('an outcome cannot be stored: %s', describe.safe_repr(error))
-        outcome.value = failures.Failure(error)
-        return self._once([(ticket, outcome)], False, False, {})
 
     def _once(self, batch, claim, pings, failed):
         """One transaction; return the tickets of what it claimed."""

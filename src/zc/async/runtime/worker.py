@@ -9,6 +9,7 @@ import threading
 
 import transaction
 
+from .. import clock
 from .. import describe
 from .. import failures
 from .. import log
@@ -41,6 +42,7 @@ class Ticket:
     attempt: int
     pool: tuple            # (queue name, agent name)
     record: object = None  # a `history.JobRecord`; None for what is resumed
+    begun: float = 0.0     # by the steady clock, when a worker took it
 
 
 class Worker:
@@ -56,6 +58,7 @@ class Worker:
     def work(self, ticket):
         """Perform the job of *ticket* and submit its outcome, None if it has none."""
         outcome = None
+        ticket.begun = clock.monotonic()
         local.dispatcher = self._services
         try:
             outcome = self._work(ticket, transaction.manager)

@@ -1,0 +1,51 @@
+"""Numbered steps from one stored form to the next.
+
+The queues of a database carry the number of their stored form, ``generation``.
+A step is a function in a module of its own, ``step_N``, that brings queues of
+form N to form N + 1; it commits nothing.  Steps are never changed once they
+were released.  There are none yet: the first form is 1.
+"""
+from ..interfaces import AsyncError
+from ..queue import GENERATION
+
+#: Form -> the function that leads from it to the next one.
+STEPS = {}
+
+
+class GenerationError(AsyncError):
+    """The stored form is one that this code does not know."""
+
+
+def check(queues):
+    """Raise `GenerationError` unless this code may work with *queues*."""
+    if queues.generation > GENERATION:
+        raise GenerationError(
+            f'the stored form of the queues is {queues.generation}, and this '
+            f'version of zc.async knows forms up to {GENERATION}; install the '
+            f'version that wrote it, or a newer one')
+    if queues.generation < GENERATION:
+        raise GenerationError(
+            f'the stored form of the queues is {queues.generation}, and this '
+            f'version of zc.async works with form {GENERATION}; call '
+            f'zc.async_.evolve.evolve(queues) and commit, with no dispatcher running')
+
+
+def evolve(queues, steps=STEPS, to=GENERATION):
+    """Bring *queues* to the form *to*; return how many steps it took.
+
+    Commits nothing.  Raise `GenerationError` where a step is missing or the
+    form is newer than *to*.
+    """
+    count = 0
+    while queues.generation < to:
+        step = steps.get(queues.generation)
+        if step is None:
+            raise GenerationError(
+                f'no step leads from stored form {queues.generation} to {to}; '
+                f'use a version of zc.async that has one')
+        step(queues)
+        queues.generation += 1
+        count += 1
+    if queues.generation > to:
+        check(queues)
+    return count

@@ -1,0 +1,12 @@
+# Made by tools/stubs.py from zc.async; change that, not this.
+from typing import Any
+import dataclasses
+NOTHING: Any
+@dataclasses.dataclass(slots=True)
+class Outcome:
+    oid: bytes
+    database_name: str
+    attempt: int
+    value: object = ...
+    visited: tuple = ...
+def apply(job, outcome, nodes): ...
