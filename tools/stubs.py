@@ -159,6 +159,7 @@ class Declarations:
         self.is_interface = any(re.fullmatch(r'Interface|I[A-Z]\w*', b) for b in bases)
         self.is_enum = any(re.fullmatch(r'\w*(Enum|Flag)', b) for b in bases)
         self.seen = set()
+        self.classes = set()
 
     def of(self, body):
         lines = []
@@ -183,6 +184,7 @@ class Declarations:
     def _class(self, node):
         if not self._new(node.name):
             return
+        self.classes.add(node.name)
         yield from decorators(node)
         arguments = ', '.join(map(ast.unparse, [*node.bases, *node.keywords]))
         head = f'class {node.name}' + (f'({arguments}):' if arguments else ':')
@@ -236,6 +238,8 @@ class Declarations:
                 or is_type_factory(value)
             if verbatim:
                 yield f'{target.id} = {ast.unparse(value)}'
+            elif isinstance(value, ast.Call) and ast.unparse(value.func) in self.classes:
+                yield f'{target.id}: {ast.unparse(value.func)}'
             else:
                 yield f'{target.id}: {kind_of(value)}'
 

@@ -144,44 +144,75 @@ class FreshInterpreter(unittest.TestCase):
 class Threads(unittest.TestCase):
     """Threads that meet in one import get one module, and a whole one."""
 
-    def test_slow_modules_imported_by_both_names_at_once(self):
-        run_python('-c', textwrap.dedent('''
-            import importlib.abc, importlib.util, sys, threading
+    RACE = textwrap.dedent('''
+        import importlib.abc, importlib.util, sys, threading
 
-            BODY = "import time; time.sleep(0.05)\\n%s\\nclass Last: pass"
-            CODE = {'zc.async.left': BODY % 'from . import right',
-                    'zc.async.right': BODY % 'from . import left'}
+        BODY = "import time; time.sleep(0.05)\\n%s\\nclass Last: pass"
+        CODE = {'zc.async.left': BODY % 'from . import right',
+                'zc.async.right': BODY % 'from . import left'}
 
-            class Made(importlib.abc.InspectLoader, importlib.abc.MetaPathFinder):
-                def find_spec(self, name, path=None, target=None):
-                    if name in CODE:
-                        return importlib.util.spec_from_loader(name, self)
-                def get_source(self, name):
-                    return CODE[name]
+        class Made(importlib.abc.InspectLoader, importlib.abc.MetaPathFinder):
+            def find_spec(self, name, path=None, target=None):
+                if name in CODE:
+                    return importlib.util.spec_from_loader(name, self)
+            def get_source(self, name):
+                return CODE[name]
 
-            sys.meta_path.append(Made())
-            seen, wrong = [], []
-            start = threading.Barrier(8)
+        sys.meta_path.append(Made())
+        seen, wrong = [], []
+        start = threading.Barrier(8)
 
-            def fetch(number):
-                side = 'left' if number % 4 < 2 else 'right'
-                space = {}
-                start.wait()
-                try:
-                    if number % 2:
-                        exec('from zc.async_.%s import Last' % side, space)
-                        seen.append(space['Last'])
-                    else:
-                        importlib.import_module('zc.async.' + side)
-                except Exception as error:
-                    wrong.append(error)
+        def fetch(number):
+            side = 'left' if number % 4 < 2 else 'right'
+            space = {}
+            start.wait()
+            try:
+                if number % 2:
+                    exec('from zc.async_.%s import Last' % side, space)
+                    seen.append(space['Last'])
+                else:
+                    importlib.import_module('zc.async.' + side)
+            except Exception as error:
+                wrong.append(error)
 
-            threads = [threading.Thread(target=fetch, args=(n,)) for n in range(8)]
+        def race():
+            threads = [threading.Thread(target=fetch, args=(number,), daemon=True)
+                       for number in range(8)]
             for thread in threads: thread.start()
-            for thread in threads: thread.join(30)
+            for thread in threads: thread.join(20)
             assert not any(thread.is_alive() for thread in threads), 'deadlock'
+    ''')
+
+    def test_slow_modules_imported_by_both_names_at_once(self):
+        run_python('-c', self.RACE + textwrap.dedent('''
+            import zc.async_
+            race()
             assert not wrong, wrong
-            assert len(set(seen)) == 2, seen
+            assert len(seen) == 4 and len(set(seen)) == 2, seen
+        '''))
+
+    def test_nothing_is_spoiled_where_the_alias_itself_is_raced_for(self):
+        """An import may fail there, but nothing hangs and all is well after."""
+        for _ in range(3):
+            run_python('-c', self.RACE + textwrap.dedent('''
+                race()
+                assert all(type(e) is ModuleNotFoundError for e in wrong), wrong
+                from zc.async_.left import Last
+                assert set(seen) <= {Last, sys.modules['zc.async.right'].Last}, seen
+                for name, module in list(sys.modules.items()):
+                    if name.startswith('zc.async_'):
+                        assert module is sys.modules[name.replace('async_', 'async')]
+            '''))
+
+    def test_a_finder_never_waits_for_an_import(self):
+        """Finders are asked under the import lock: waiting is a deadlock."""
+        run_python('-c', self.RACE + textwrap.dedent('''
+            import zc.async_
+            finder = sys.meta_path[0]
+            del sys.modules['zc.async']     # an import here would bring it back
+            path = sys.modules['zc.async_'].__path__
+            assert finder.find_spec('zc.async_.interfaces', path)
+            assert 'zc.async' not in sys.modules
         '''))
 
     def test_the_package_itself_imported_by_many(self):

@@ -196,6 +196,20 @@ class StubOfAModule(unittest.TestCase):
             limit: int
             ''')
 
+    def test_an_instance_of_a_class_of_the_module_has_its_type(self):
+        self.assertStub('''
+            class Local:
+                def getJob(self): pass
+            local = Local()
+            other = Unknown()
+            ''', '''
+            from typing import Any
+            class Local:
+                def getJob(self): ...
+            local: Local
+            other: Any
+            ''')
+
     def test_check_names_what_is_missing_stale_or_too_many(self):
         tool = generator()
         with tempfile.TemporaryDirectory() as folder:

@@ -15,7 +15,7 @@ import manuel.doctest
 import manuel.footnote
 import manuel.testing
 import transaction
-import ZODB.interfaces
+import ZODB
 from zope.testing import cleanup
 
 from .. import dispatcher
@@ -86,7 +86,7 @@ class Stage:
 
     def close_databases(self):
         for made in list(self.globs.values()):
-            if ZODB.interfaces.IDatabase.providedBy(made):
+            if isinstance(made, ZODB.DB):
                 made.close()
 
 
