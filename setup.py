@@ -26,6 +26,8 @@ def long_description():
 
 ZEO = ['ZEO >= 6']
 RELSTORAGE = ['RelStorage >= 4']
+POSTGRESQL = RELSTORAGE + ['psycopg2-binary']
+WORKER = ['ZConfig', 'zodburi >= 3']
 ZOPE = ['zope.configuration', 'zope.security']
 
 setup(
@@ -75,8 +77,10 @@ setup(
     extras_require={
         'zeo': ZEO,
         'relstorage': RELSTORAGE,
+        'postgresql': POSTGRESQL,
+        'worker': WORKER,
         'zope': ZOPE,
-        'test': ZEO + RELSTORAGE + ZOPE + [
+        'test': ZEO + POSTGRESQL + WORKER + ZOPE + [
             'hypothesis',
             'manuel',
             'pytz',

@@ -24,8 +24,10 @@ from zc.async_.queue import get_queues
 
 #: Where the objects that the jobs change are kept.
 CELLS = 'bench.cells'
-#: Seconds after which a backlog that is not drained counts as a fault.
-LIMIT = 600
+#: Seconds without a sign of life that count as a fault.
+LIMIT = 30
+#: Jobs a second: a backlog that is drained more slowly counts as a fault.
+SLOWEST = 10
 #: Seconds between two looks at a backlog.
 LOOK = 0.004
 #: Jobs that are run, and not counted, before a latency is measured.
@@ -80,7 +82,7 @@ def drain(store, jobs, poll_interval, size):
     with opened(store) as db:
         cpu, start = sum(os.times()[:2]), time.perf_counter()
         with working(db, poll_interval, size) as running, connected(db) as connection:
-            _wait_until_drained(running, connection)
+            _wait_until_drained(running, connection, LIMIT + jobs / SLOWEST)
             seconds = time.perf_counter() - start
             cpu = sum(os.times()[:2]) - cpu
         with connected(db) as connection:
@@ -88,17 +90,25 @@ def drain(store, jobs, poll_interval, size):
     say(seconds=seconds, cpu=cpu)
 
 
-def _wait_until_drained(running, connection):
-    end = time.perf_counter() + LIMIT
+def _wait_until_drained(running, connection, limit):
+    end = time.perf_counter() + limit
     while time.perf_counter() < end:
         # asking the dispatcher disturbs it less than asking the database
-        if running.idle and running.getPollInfo() is not None:
-            transaction.begin()
-            queue = get_queues(connection)['']
-            if not len(queue) and not any(map(len, _agents(queue))):
-                return
+        if running.idle and not any(_left(connection)):
+            return
         time.sleep(LOOK)
-    raise SystemExit(f'a backlog was not drained within {LIMIT} seconds')
+    waiting, held = _left(connection)
+    raise SystemExit(
+        f'a backlog was not drained within {limit:.0f} seconds: {waiting} jobs wait, '
+        f'{held} are held, and the dispatcher is '
+        + ('idle' if running.idle else 'busy'))
+
+
+def _left(connection):
+    """Return how many jobs wait and how many agents hold."""
+    transaction.begin()
+    queue = get_queues(connection)['']
+    return len(queue), sum(map(len, _agents(queue)))
 
 
 def _agents(queue):

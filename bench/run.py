@@ -15,6 +15,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from bench import report  # noqa: E402
+from bench.children import ChildFailed  # noqa: E402
 from bench.measures import MEASURES  # noqa: E402
 from bench.measures import Plan  # noqa: E402
 from bench.measures import sample  # noqa: E402
@@ -145,6 +146,8 @@ def main(argv=None):
               f'runs, poll interval {plan.poll_interval:g} s; '
               f'commits, records, bytes and CPU are per job.\n')
         measure_all(options, plan, results)
+    except ChildFailed as error:
+        sys.exit(f'{error}')
     finally:
         results.close()
 

@@ -17,6 +17,11 @@ def below(limit):
     return _source.randrange(limit)
 
 
+def token():
+    """Return 8 bytes that nobody else is likely to have.  Any thread."""
+    return _source.randbytes(8)
+
+
 class Habit(threading.local):
     """A number below *limit* that a thread keeps for a while, then changes."""
 

@@ -4,13 +4,11 @@ import threading
 
 import zope.component
 import zope.interface
-from twisted.internet.interfaces import IReactorTime
 
 from . import clock
 from . import describe
 from . import log
 from . import outage
-from . import wake
 from .interfaces import IDispatcher
 from .interfaces import IUUID
 from .model.execution import storable_value
@@ -20,6 +18,7 @@ from .runtime.history import History
 from .runtime.live import Live
 from .runtime.survey import Survey
 from .runtime.turns import Turns
+from .runtime.wakeup import Wakeup
 from .runtime.worker import Worker
 
 _dispatchers = {}  # by UUID; the dispatchers of this process
@@ -84,8 +83,9 @@ class Dispatcher:
         self._turns = Turns(self)
         self._survey = Survey(self, self._turns)
         self._worker = Worker(self)
+        self._wakeup = Wakeup(
+            db, reactor, self._claim_now, self._turns.committing_here)
         self._next_poll = None
-        self._woken = False
         _dispatchers[self.UUID] = self
 
     # Being switched on and off
@@ -107,21 +107,15 @@ class Dispatcher:
         self.reactor.run(installSignalHandlers=False)
 
     def _begin(self):
-        if self._works_between_polls:
-            wake.listen(self.wake)
+        self._wakeup.start()
         self._next_poll = self.reactor.callLater(0, self._poll_again_and_again)
-
-    @property
-    def _works_between_polls(self):
-        """Whether the reactor's time is the clock's on the wall."""
-        return IReactorTime.providedBy(self.reactor)
 
     def deactivate(self):
         """See `IDispatcher`."""
         if self.activated is None or self._stopping.is_set():
             return
         self._stopping.set()
-        wake.unlisten(self.wake)
+        self._wakeup.stop()
         try:
             self._let_jobs_end()
             self._turns.take(claim=False)
@@ -170,7 +164,8 @@ class Dispatcher:
         record = self.history.add_poll()
         try:
             with self._turns.turn:
-                sizes, strays = self._survey.look()
+                sizes, strays, signs = self._survey.look()
+                self._wakeup.concern(signs)
                 self._match_pools({name: size for name, (size, _jobs) in sizes.items()})
                 failed = self._turns.take(pings=True)
                 self._turns.hand_out(strays)
@@ -219,15 +214,13 @@ class Dispatcher:
     # Between polls
 
     def wake(self):
-        """Claim soon, without waiting for the next poll.  Any thread."""
-        if not self._woken and self.claims_between_polls:
-            self._woken = True
-            self.reactor.callFromThread(self._claim_now)
+        """Claim soon, without waiting for the next poll.  Any thread.
+
+        Nothing happens on a reactor whose time is not real.
+        """
+        self._wakeup.wake()
 
     def _claim_now(self):
-        self._woken = False
-        if not self.claims_between_polls:
-            return
         try:
             self._turns.take()
         except Exception as error:
@@ -238,7 +231,15 @@ class Dispatcher:
     @property
     def claims_between_polls(self):
         """Whether work is claimed as soon as there is work or room for it."""
-        return self._works_between_polls and not self._stopping.is_set()
+        return self._wakeup.running
+
+    def works_for(self, queue):
+        """Return whether this process is the one that is active in *queue*."""
+        return self._survey.works_for(queue)
+
+    def due_next(self, moment):
+        """Claim at *moment*, in microseconds, too.  Any thread."""
+        self._wakeup.due_next(moment)
 
     def pause(self, seconds):
         """Wait; return True, at once, when the dispatcher is being stopped."""

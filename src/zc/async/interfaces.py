@@ -391,13 +391,17 @@ class IDispatcherAgents(Interface):
     ping_interval = Attribute("A timedelta: how often to ping at most.")
     ping_death_interval = Attribute("A timedelta: silence that means death.")
 
-    def activate(ping=None):
-        """Record that the dispatcher works now; notify `IDispatcherActivated`."""
+    def activate(ping=None, owner=None):
+        """Record that the dispatcher works now; notify `IDispatcherActivated`.
+
+        *ping* is a `Ping` to share with other queues, *owner* the token of the
+        process.  Raise ValueError while it is activated.
+        """
 
     def deactivate():
         """Record that it no longer works, and hand its jobs back."""
 
-    def reactivate():
+    def reactivate(owner=None):
         """Take back a death notice that was wrong; hands no job back."""
 
 

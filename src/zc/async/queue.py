@@ -101,7 +101,7 @@ class DispatcherAgents(_Children):
         limit = self.ping_interval // datetime.timedelta(microseconds=1)
         return not 0 <= self.last_ping.age() < limit
 
-    def activate(self, ping=None):
+    def activate(self, ping=None, owner=None):
         """See `IDispatcherAgents`."""
         if self.activation.micros is not None:
             raise ValueError(
@@ -110,7 +110,7 @@ class DispatcherAgents(_Children):
         if ping is not None and ping is not self.last_ping:
             self.last_ping = ping
         self.last_ping.beat()
-        self.activation.begin()
+        self.activation.begin(owner)
         zope.event.notify(interfaces.DispatcherActivated(self))
 
     def deactivate(self):
@@ -124,9 +124,9 @@ class DispatcherAgents(_Children):
                             self.UUID, count)
         zope.event.notify(interfaces.DispatcherDeactivated(self))
 
-    def reactivate(self):
+    def reactivate(self, owner=None):
         """See `IDispatcherAgents`."""
-        self.activation.begin()
+        self.activation.begin(owner)
         self.last_ping.beat()
         zope.event.notify(interfaces.DispatcherReactivated(self))
 
@@ -404,6 +404,10 @@ class Queue(persistent.Persistent):
     def next_due(self):
         """Return when the next scheduled job falls due: aware UTC, or None."""
         return clock.from_micros(self._lines.next_due())
+
+    def signs(self):
+        """Return the object ids of what changes whenever a job is put."""
+        return self._lines.signs()
 
     @property
     def _queue(self):

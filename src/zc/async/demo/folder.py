@@ -17,13 +17,19 @@ def library():
     return os.path.realpath(sysconfig.get_path('stdlib'))
 
 
-def checked(folder):
-    """Return the real path of *folder*.  Raise `Refused` if it is none."""
+def checked(folder, besides):
+    """Return the real path of *folder*.
+
+    Raise `Refused` if it is none, or has no file to count.
+    """
     if not os.path.exists(folder):
         raise Refused(f'there is no folder {folder!r}; give one that exists')
     if not os.path.isdir(folder):
         raise Refused(f'{folder!r} is no folder; give the folder that it is in')
-    return os.path.realpath(folder)
+    real = os.path.realpath(folder)
+    if next(_wanted(real, besides), None) is None:
+        raise Refused(f'no text file is in {folder!r}; give a folder with some')
+    return real
 
 
 def files_in(folder, besides):
@@ -31,15 +37,15 @@ def files_in(folder, besides):
 
     Of the Python library these are its source files, of other folders all that
     look like text.  Hidden ones, and what is in the folder *besides*, are left
-    out.  Raise `Refused` where there are none.
+    out.
     """
-    wanted = is_source if folder == library() else is_text
-    found = sorted(os.path.relpath(path, folder)
-                   for path in _walk(folder, os.path.realpath(besides))
-                   if wanted(path))
-    if not found:
-        raise Refused(f'no text file is in {folder!r}; give a folder with some')
-    return found
+    return sorted(os.path.relpath(path, folder)
+                  for path in _wanted(folder, besides))
+
+
+def _wanted(folder, besides):
+    is_wanted = is_source if folder == library() else is_text
+    return filter(is_wanted, _walk(folder, os.path.realpath(besides)))
 
 
 def _walk(folder, besides):

@@ -1,5 +1,6 @@
 """What the demo shows: a progress bar, and a table."""
 import shutil
+import textwrap
 
 from .. import clock
 from .. import describe
@@ -8,6 +9,8 @@ from .. import describe
 _LINE_EVERY = 2
 #: Failures that the table shows at most.
 _FAILURES = 10
+#: Characters of a line of the table, beside its name.
+_WIDTH = 62
 
 
 class Screen:
@@ -59,7 +62,7 @@ class Screen:
 def bar(progress, width):
     """Return *progress* as a bar of *width* characters."""
     share = progress.done / progress.files
-    text = f' {progress.done:,} of {progress.files:,} files {share:4.0%}'
+    text = f' {progress.done:,} of {progress.files:,} files {int(100 * share):3}%'
     room = max(width - len(text) - 2, 0)
     full = int(room * share)
     return f'[{"#" * full}{"." * (room - full)}]{text}'[:width]
@@ -74,9 +77,9 @@ def table(run):
         ('files', f'{found["files"] + len(failed):,}'),
         ('words', f'{found["words"]:,}'),
         ('distinct words', f'{found["distinct"]:,}'),
-        ('most frequent', _frequent(found['frequent'])),
+        *_under('most frequent', _frequent(found['frequent'])),
         ('failures', f'{len(failed):,}'),
-        *(('', text) for text in _failures(failed))]
+        *_under('', _failures(failed))]
     if run.seconds is not None:
         since = ', since it was started again' if run.resumed else ''
         rows += [('seconds', f'{run.seconds:.1f}{since}'),
@@ -84,14 +87,22 @@ def table(run):
     return [f'{name:<16} {text}'.rstrip() for name, text in rows]
 
 
+def _under(name, texts):
+    """Yield a row for each of *texts*, the first of them named *name*."""
+    for text in texts:
+        yield name, text
+        name = ''
+
+
 def _frequent(counts):
-    return ', '.join(f'{_short(word, 20)} {count:,}' for word, count in counts)
+    words = ', '.join(f'{_short(word, 20)} {count:,}' for word, count in counts)
+    return textwrap.wrap(words, _WIDTH) or ['none']
 
 
 def _failures(failed):
     """Return a line for each of the first of *failed*, and how many more."""
-    lines = [f'{_short(describe.printable(path), 40, keep_end=True)}: '
-             f'{_short(reason, 60)}' for path, reason in failed[:_FAILURES]]
+    lines = [_short(f'{_short(describe.printable(path), 40, keep_end=True)}: '
+                    f'{reason}', _WIDTH) for path, reason in failed[:_FAILURES]]
     if len(failed) > _FAILURES:
         lines.append(f'and {len(failed) - _FAILURES:,} more')
     return lines

@@ -52,7 +52,7 @@ def run(options):
 def opened(options):
     """The database in the folder that *options* name, made if need be."""
     if options.folder is not None:
-        options.folder = folders.checked(options.folder)
+        options.folder = folders.checked(options.folder, options.var)
     path = os.path.join(options.var, 'demo.fs')
     try:
         os.makedirs(options.var, exist_ok=True)
@@ -64,9 +64,12 @@ def opened(options):
     except LockError:
         raise Refused(f'{path!r} is used by another process; wait for its end, '
                       f'or name another folder with --var') from None
-    except (OSError, FileStorageFormatError) as error:
-        raise Refused(f'cannot open {path!r} ({error}); name another folder '
-                      f'with --var') from None
+    except FileStorageFormatError:
+        raise Refused(f'{path!r} is no database; remove it, or name another '
+                      f'folder with --var') from None
+    except OSError as error:
+        raise Refused(f'cannot open {path!r} ({error.strerror}); name another '
+                      f'folder with --var') from None
     db = DB(storage, cache_size=_CACHE)
     try:
         yield db
@@ -88,7 +91,7 @@ class Session:
         with self._transaction() as root:
             found = self._check(root.get(RUN))
             if found is not None and found.summary is not None:
-                self._show(found)
+                self._screen.table(found)
                 self._screen.say()
                 self._screen.say('This was there already; --again begins anew.')
                 return 0
@@ -142,8 +145,9 @@ class Session:
             self._before = found.progress()
 
     def _new_run(self):
-        folder = self._options.folder or folders.library()
-        return Run(folder, folders.files_in(folder, self._options.var))
+        var = self._options.var
+        folder = self._options.folder or folders.checked(folders.library(), var)
+        return Run(folder, folders.files_in(folder, var))
 
     def _make_room(self, queue):
         workers = self._options.workers
@@ -185,7 +189,7 @@ class Session:
             if found.summary is not None:
                 found.seconds = seconds
                 found.performed = progress.jobs - self._before.jobs
-                self._show(found)
+                self._screen.table(found)
                 return 0
             result = found.job.result
         if failures.is_failure(result):
@@ -194,9 +198,6 @@ class Session:
             why = 'its dispatcher stopped; say the same again, and it goes on'
         self._screen.say(f'It could not be finished: {why}')
         return 1
-
-    def _show(self, found):
-        self._screen.table(found)
 
     @contextlib.contextmanager
     def _transaction(self):

@@ -23,6 +23,46 @@ SHARDS = 16
 _habit = chance.Habit()
 _by_key = operator.itemgetter(0)
 
+#: Gaps at the head of a line that are left before they are swept out.
+GAPS = 64
+
+
+def _live(line, limit=None):
+    """Iterate over keys and jobs of *line*, those up to the key *limit*.
+
+    Where a job was claimed there is a gap, a key without a job: trees merge a
+    put with a claim unless the claim removes the first key of a bucket, and
+    removing that would write the tree's upper level each time besides.
+    """
+    for key, job in line.items(max=limit):
+        if job is not None:
+            yield key, job
+
+
+def _first_key(line):
+    """Return the key of the first job in *line*, or None."""
+    for key, _job in _live(line):
+        return key
+    return None
+
+
+def _ending(line):
+    """Return the key and job of the last in *line*, in a list; empty if none."""
+    last = line.maxKey() if line else None
+    if last is not None and line[last] is not None:
+        return [(last, line[last])]
+    # Only what was put back in front of the gaps can be left.
+    return list(_live(line))[-1:]
+
+
+def _take_first(line, key):
+    """Leave a gap at *key*, the first job's, and sweep out gaps when there are many."""
+    line[key] = None
+    gaps = list(line.keys(max=key))
+    if len(gaps) > GAPS:
+        for gap in gaps[:-1]:
+            del line[gap]
+
 
 class Shard(persistent.Persistent):
     """A part of a queue's waiting jobs."""
@@ -30,7 +70,9 @@ class Shard(persistent.Persistent):
     def __init__(self, number):
         self.number = number
         self.length = Length()
-        self.lines = {}  # (scheduled, quota names) -> OOBTree of jobs by key
+        # (scheduled, quota names) -> OOBTree of jobs by key; those that all
+        # puts use are made here, since two that make a line conflict
+        self.lines = {(False, ()): OOBTree(), (True, ()): OOBTree()}
 
     def line(self, name):
         """Return the line *name*, made if need be."""
@@ -62,7 +104,9 @@ class Lines(persistent.Persistent):
         """Put *job* back where it stood, by the order it still carries."""
         _due, rank, _stamp, number = timekeys.split(job._order)
         shard = self.shards[number]
-        if shard.line(_line_name(rank, job)).insert(job._order, job):
+        line = shard.line(_line_name(rank, job))
+        if line.get(job._order) is None:
+            line[job._order] = job
             shard.length.change(1)
 
     def discard(self, job):
@@ -71,7 +115,11 @@ class Lines(persistent.Persistent):
             return False
         _due, rank, _stamp, number = timekeys.split(job._order)
         shard = self.shards[number]
-        del shard.lines[_line_name(rank, job)][job._order]
+        line = shard.lines[_line_name(rank, job)]
+        if _first_key(line) == job._order:
+            _take_first(line, job._order)
+        else:
+            del line[job._order]
         shard.length.change(-1)
         return True
 
@@ -103,41 +151,44 @@ class Lines(persistent.Persistent):
         *is_open* is called with the quota names of a line.
         """
         limit = timekeys.until(now)
-        ways = {}
-        heads = []
-        for shard in self.shards:
-            for (scheduled, names), line in shard.lines.items():
-                if not line:
-                    continue
-                if names not in ways:
-                    ways[names] = is_open(names)
-                if ways[names]:
-                    heads.append(iter(line.items(max=limit) if scheduled else line.items()))
+        ways, heads = {}, []
+        for (scheduled, names), line in self._lines():
+            if names not in ways:
+                ways[names] = is_open(names)
+            if ways[names]:
+                heads.append(_live(line, limit if scheduled else None))
         for _key, job in heapq.merge(*heads, key=_by_key):
             yield job
 
+    def _lines(self):
+        """Iterate over the names and trees of the lines of shards with jobs."""
+        for shard in self.shards:
+            if shard.length():
+                yield from shard.lines.items()
+
     def next_due(self):
         """Return when the next scheduled job falls due, in microseconds, or None."""
-        firsts = [line.minKey() for shard in self.shards
-                  for (scheduled, _names), line in shard.lines.items()
-                  if scheduled and line]
-        return timekeys.split(min(firsts))[0] if firsts else None
+        firsts = [_first_key(line) for (scheduled, _names), line in self._lines()
+                  if scheduled]
+        first = min((key for key in firsts if key is not None), default=None)
+        return None if first is None else timekeys.split(first)[0]
 
     def __iter__(self):
-        ways = [iter(line.items()) for shard in self.shards
-                for line in shard.lines.values() if line]
+        ways = [_live(line) for _name, line in self._lines()]
         for _key, job in heapq.merge(*ways, key=_by_key):
             yield job
 
     def last(self):
         """Return the last job.  Raise IndexError where there is none."""
-        ends = [line.maxKey() for shard in self.shards
-                for line in shard.lines.values() if line]
+        ends = [(key, job) for _name, line in self._lines()
+                for key, job in _ending(line)]
         if not ends:
             raise IndexError('the queue is empty')
-        key = max(ends)
-        shard = self.shards[timekeys.split(key)[3]]
-        return next(line[key] for line in shard.lines.values() if key in line)
+        return max(ends, key=_by_key)[1]
+
+    def signs(self):
+        """Return the object ids of what changes whenever a job is put."""
+        return [shard.length._p_oid for shard in self.shards]
 
     def __len__(self):
         return sum(shard.length() for shard in self.shards)
@@ -159,7 +210,7 @@ class Bucket:
 
     @property
     def _data(self):
-        return tuple(self._shard.lines[self._name].values())
+        return tuple(job for _key, job in _live(self._shard.lines[self._name]))
 
     @_data.setter
     def _data(self, jobs):

@@ -38,15 +38,17 @@ class Activation(persistent.Persistent):
 
     micros = None
     generation = 0
+    owner = None  # the token of the process that activated it
 
-    def begin(self):
-        """Record the activation."""
+    def begin(self, owner=None):
+        """Record the activation, by the process with the token *owner*."""
         self.micros = clock.micros()
         self.generation += 1
+        self.owner = owner
 
     def end(self):
         """Record the end; whoever is fenced with this record loses now."""
-        self.micros = None
+        self.micros = self.owner = None
         self.generation += 1
 
     @property

@@ -48,15 +48,18 @@ class Attempts:
 
     With *group*, a value whose transaction changed nothing is returned instead
     of committed.  A callback (*token* None) begins in the transaction that
-    settles it; another job was begun as its attempt number *token*.
+    settles it; another job was begun as its attempt number *token*.  *held* is
+    the job that an agent holds, by default *job*; a callback's is far above it
+    where chains are long.
     """
 
     def __init__(self, connection, manager, pause, job, args=(), token=None,
-                 group=False):
+                 group=False, held=None):
         self._connection = connection
         self._manager = manager
         self._pause = pause
         self._job = job
+        self._held = job if held is None else held
         self._args = args
         self._token = token
         self._group = group
@@ -137,7 +140,7 @@ class Attempts:
                 execution.log_failure(job)
 
     def _commit(self):
-        if not fence(self._job):
+        if not fence(self._held):
             raise ReassignedError(f'{self._job!r} was reassigned')
         self._committing = True
         self._manager.commit()
@@ -153,7 +156,7 @@ class Attempts:
         log.trace.debug('%s: %s', describe.safe_repr(self._job), failures.brief(failure))
         if not isinstance(error, Exception):
             return self._interrupted()
-        policy_says = retry.decide(self._ask(failure, committing))
+        policy_says = self._ask(failure, committing)
         self._abort()
         if isinstance(policy_says, retry.GiveUp):
             self._store(lambda job: self._give_up(job, failure))
@@ -177,16 +180,16 @@ class Attempts:
         raise ReassignedError(f'{job!r} was reassigned')
 
     def _ask(self, failure, committing):
-        """Return the policy's answer; one that fails itself gives up."""
+        """Return the policy's decision; one that fails itself gives up."""
         self._begin()
         try:
             policy = self._job.getRetryPolicy()
             ask = policy.commitError if committing else policy.jobError
-            return ask(failure, self._cache)
+            return retry.decide(ask(failure, self._cache))
         except Exception:
             log.events.exception('the retry policy of %s failed',
                                  describe.safe_repr(self._job))
-            return False
+            return retry.GiveUp()
 
     def _run_again(self, delay, decision, error):
         """Wait, or put the job back in its queue; return whether that is all."""

@@ -52,6 +52,10 @@ class Live:
 
     def _in_transaction(self, job, work):
         """Do *work* with *job* in a connection of its own and commit."""
+        if job._p_jar is None or job._p_oid is None:
+            raise ValueError(
+                f'{describe.safe_repr(job)} is in no database yet and has no live '
+                f'annotations; put it and commit first')
         pause = _PAUSE
         for _attempt in range(_TRIES - 1):
             try:

@@ -7,6 +7,7 @@ that one is certainly gone.
 import transaction
 from ZODB.FileStorage import FileStorage
 
+from .. import chance
 from .. import log
 from ..evolve import check
 from ..interfaces import ACTIVE
@@ -35,30 +36,36 @@ class Survey:
     def __init__(self, services, turns):
         self._services = services
         self._turns = turns
+        self._token = chance.token()
+        self._warned = False
         self._enrolled = set()  # the oids of queues where this process is active
         self._refused = set()   # queues where another seems to have our UUID
 
     def look(self):
-        """Enrol where need be; return ``(sizes, strays)``.
+        """Enrol where need be; return ``(sizes, strays, signs)``.
 
-        The sizes are those of the agents by ``(queue name, agent name)``; the
-        strays are tickets for jobs that are in an agent and in no worker's
-        hands.  Commits.
+        The sizes are those of the agents, and the keys of their jobs, by
+        ``(queue name, agent name)``; the strays are tickets for jobs that are
+        in an agent and in no worker's hands; the signs are the ids, by database
+        name, of what is changed when a job is put.  Commits.
         """
         manager = transaction.TransactionManager(explicit=True)
         connection = self._services.db.open(transaction_manager=manager)
         try:
             manager.begin()
-            sizes, strays = {}, []
+            sizes, strays, signs, joined = {}, [], {}, set()
             for queue in self._queues(connection):
-                agents = self._enrol(queue)
+                agents = self._enrol(queue, joined)
+                signs.setdefault(queue._p_jar.db().database_name, set()).update(
+                    queue.signs())
                 for agent in agents.values() if agents is not None else ():
                     sizes[queue.name, agent.name] = agent.size, tuple(
                         (job._p_oid, job._p_jar.db().database_name) for job in agent)
                     strays += self._strays(queue, agent)
             if has_effects(manager.get(), connection):
                 manager.commit()
-            return sizes, strays
+            self._enrolled |= joined
+            return sizes, strays, signs
         finally:
             abort(manager)
             connection.close()
@@ -67,12 +74,29 @@ class Survey:
         """Return the queues; none where there are none."""
         queues = connection.root().get(KEY)
         if queues is None:
+            if not self._warned:
+                self._warned = True
+                log.events.warning(
+                    'database %r has no queues, and dispatcher %s nothing to do '
+                    'until a QueueInstaller makes them',
+                    connection.db().database_name, self._services.UUID)
             return ()
+        self._warned = False
         check(queues)
         return queues.values()
 
-    def _enrol(self, queue):
-        """Return our agents in *queue*; None where we must not work."""
+    def works_for(self, queue):
+        """Return whether this process is active in *queue*.
+
+        Another process may be so, by mistake under the same UUID.
+        """
+        return queue._p_oid in self._enrolled
+
+    def _enrol(self, queue, joined):
+        """Return our agents in *queue*; None where we must not work.
+
+        *joined* gets the queue's object id if it is enrolled with now.
+        """
         UUID = self._services.UUID
         if UUID not in queue.dispatchers:
             queue.dispatchers.register(UUID)
@@ -82,12 +106,16 @@ class Survey:
                 log.events.critical(
                     'dispatcher %s was taken for dead in queue %r and is not; '
                     'its jobs were given to others', UUID, queue.name)
-                agents.reactivate()
+                agents.reactivate(self._token)
+            return agents
+        if agents.activation.owner == self._token:
+            # activated by us, in a commit that seemed to fail
+            joined.add(queue._p_oid)
             return agents
         if agents.activated is not None and not self._inherit(queue, agents):
             return None
-        agents.activate(self._ping(queue))
-        self._enrolled.add(queue._p_oid)
+        agents.activate(self._ping(queue), self._token)
+        joined.add(queue._p_oid)
         log.events.info('dispatcher %s works for queue %r', UUID, queue.name)
         return agents
 

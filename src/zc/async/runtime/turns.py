@@ -47,7 +47,7 @@ class Turns:
     """Takes turns for one dispatcher.
 
     *services* is the dispatcher, of which ``db``, ``UUID``, ``history``,
-    ``pause`` and ``hand_out`` are used.  ``_waiting`` and ``_leading`` belong
+    ``works_for``, ``pause`` and ``hand_out`` are used.  ``_waiting`` and ``_leading`` belong
     to whoever holds ``_lock``; the connection and ``_hands`` to whoever holds
     ``turn``.
     """
@@ -60,6 +60,8 @@ class Turns:
         self._waiting = collections.deque()
         self._leading = False
         self._typical = 0.0  # seconds that a job takes these days
+        self._next_due = None  # microseconds, as the latest claims found it
+        self._committer = None
         self._connection = None
         self._manager = transaction.TransactionManager(explicit=True)
         self._hands = {}    # (database name, oid) -> ticket that a worker has
@@ -86,6 +88,10 @@ class Turns:
             with self._lock:
                 self._leading = False
             raise
+        finally:
+            if self._services.pause(0):
+                # a job that ended late: nobody closes after this
+                self.close()
 
     def _lead(self):
         while True:
@@ -118,6 +124,10 @@ class Turns:
         if self._services.claims_between_polls and self._typical < COMPANY:
             self._more.wait_for(all_here, min(COMPANY, 2 * self._typical))
 
+    def committing_here(self):
+        """Return whether this thread is committing a turn just now."""
+        return self._committer == threading.get_ident()
+
     def held(self, job, database_name):
         """Return whether a worker has *job*.  While a turn is taken."""
         return (database_name, job._p_oid) in self._hands
@@ -148,6 +158,7 @@ class Turns:
                 raise
             self._release(batch)
             self.hand_out(claimed)
+            self._services.due_next(self._next_due)
             return failed
 
     def hand_out(self, tickets):
@@ -237,22 +248,28 @@ class Turns:
         try:
             resumed = self._apply_all(batch)
             queues = connection.root().get(KEY) or {}
-            claimed = []
+            claimed, due = [], []
             for queue in queues.values() if claim or pings else ():
                 claimed += self._serve(queue, claim, pings, failed)
+                due.append(queue._lines.next_due())
+            self._next_due = min((one for one in due if one is not None), default=None)
             if has_effects(self._manager.get(), connection):
+                self._committer = threading.get_ident()
                 self._manager.commit()
             else:
                 self._manager.abort()
         except BaseException:
             abort(self._manager)
             raise
+        finally:
+            self._committer = None
         return [*resumed, *self._tickets(claimed)]
 
     def _serve(self, queue, claim, pings, failed):
         """Ping and claim for *queue*; return ``(job, agent)`` pairs."""
         agents = queue.dispatchers.get(self._services.UUID)
-        if agents is None or agents.activated is None:
+        if (agents is None or agents.activated is None
+                or not self._services.works_for(queue)):
             return []
         if pings:
             queue.dispatchers.ping(self._services.UUID)

@@ -172,7 +172,7 @@ class _Performance:
             token = self._begin_alone(job)
         attempts = Attempts(
             self._connection, self._manager, self._services.pause, job,
-            (result,), token)
+            (result,), token, held=self._connection.get(self._ticket.oid))
         attempts.run()
         if attempts.deferred is not None:
             ticket = Ticket(job._p_oid, self._ticket.database_name, job._attempt,

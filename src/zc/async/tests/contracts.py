@@ -116,14 +116,17 @@ class Client:
 
     def begin(self):
         """See what was committed meanwhile; give up what was not."""
+        self.transactions.abort()
         self.transactions.begin()
 
     def commit(self):
         """Commit, and begin again; also after a commit that fails."""
         try:
             self.transactions.commit()
-        finally:
-            self.transactions.begin()
+        except BaseException:
+            self.begin()
+            raise
+        self.transactions.begin()
 
     def put(self, call=nothing, *args, quotas=(), **times):
         """Put a job that calls *call* and return it; commit nothing."""
@@ -195,11 +198,11 @@ class InWorld:
         """See `Client.put`."""
         return self.client.put(*args, **options)
 
-    def claimed(self, job):
+    def claimed(self, job, UUID=FIRST):
         """Have an agent claim the waiting *job*, commit and return it."""
-        if FIRST not in self.queue.dispatchers:
-            self.world.add_dispatcher(size=100)
-        self.client.agent().hold(self.queue.claim(lambda one: one is job))
+        if UUID not in self.queue.dispatchers:
+            self.world.add_dispatcher(UUID, size=100)
+        self.client.agent(UUID).hold(self.queue.claim(lambda one: one is job))
         self.client.commit()
         return job
 

@@ -10,7 +10,7 @@ class Pauses:
     _next: Any
     _limit: Any
 class Attempts:
-    def __init__(self, connection, manager, pause, job, args=..., token=None, group=False) -> None: ...
+    def __init__(self, connection, manager, pause, job, args=..., token=None, group=False, held=None) -> None: ...
     def run(self): ...
     def _once(self): ...
     def _settled_value(self, value): ...
@@ -33,6 +33,7 @@ class Attempts:
     _manager: Any
     _pause: Any
     _job: Any
+    _held: Any
     _args: Any
     _token: Any
     _group: Any

@@ -1,0 +1,1 @@
+"""Running, looking at and steering dispatchers, from outside of the application."""

@@ -1,0 +1,91 @@
+"""Work between polls: as soon as a job is put, falls due, or a worker is free.
+
+Only on a reactor whose time is the clock's on the wall; elsewhere a dispatcher
+works at its polls.  Whatever happens here leads to one call, `claim`, in the
+reactor's thread; calls that would come close together are one.
+"""
+from twisted.internet.interfaces import IReactorTime
+
+from .. import clock
+from .. import wake
+from .watch import Watch
+
+#: Seconds between two looks at storages that do not tell of commits.
+LOOK = 0.05
+
+
+class Wakeup:
+    """Wakes a dispatcher.
+
+    *is_own* tells whether this thread is committing a turn: what the dispatcher
+    does itself need not wake it.
+    """
+
+    def __init__(self, db, reactor, claim, is_own):
+        self._reactor = reactor
+        self._claim = claim
+        self._is_own = is_own
+        self._watch = Watch(db, self.wake)
+        self._woken = False
+        self._due = None     # microseconds of the next planned claim
+        self.running = False
+
+    def start(self):
+        """Begin.  Reactor's thread."""
+        if not IReactorTime.providedBy(self._reactor):
+            return
+        self.running = True
+        self._watch.start()
+        if self._watch.deaf:
+            wake.listen(self.wake)
+            self._look_again()
+
+    def stop(self):
+        """End; nothing is claimed any more.  Any thread."""
+        self.running = False
+        wake.unlisten(self.wake)
+        self._watch.stop()
+
+    def concern(self, signs):
+        """Be woken by changes of *signs*: object ids by database name."""
+        if self.running:
+            self._watch.concern(signs)
+
+    def wake(self):
+        """Claim soon.  Any thread; does not block."""
+        if self.running and not self._woken and not self._is_own():
+            self._woken = True
+            self._reactor.callFromThread(self._claim_once)
+
+    def _claim_once(self):
+        self._woken = False
+        if self.running:
+            self._claim()
+
+    def due_next(self, moment):
+        """Claim at *moment*, in microseconds, unless something is due sooner.
+
+        Any thread.
+        """
+        if moment is None or not self.running or moment <= clock.micros():
+            return
+        if self._due is None or moment < self._due:
+            self._due = moment
+            self._reactor.callFromThread(self._plan, moment)
+
+    def _plan(self, moment):
+        if self.running:
+            seconds = max(0, (moment - clock.micros()) / 1e6)
+            self._reactor.callLater(seconds, self._claim_due, moment)
+
+    def _claim_due(self, moment):
+        if self._due == moment:
+            self._due = None
+        self._claim_once()
+
+    def _look_again(self):
+        if not self.running:
+            return
+        if self._watch.look():
+            self._claim_once()
+        self._reactor.callLater(LOOK, self._look_again)

@@ -1,0 +1,96 @@
+"""Hears commits that put jobs, of this process and of others.
+
+Where ZODB adapts a storage to its multi-version protocol (FileStorage, ZEO and
+others), every commit passes by the adapter's instances with the ids of what it
+changed; over ZEO those of other processes too.  An ear among them hears it at
+once.  That is private to ZODB, so it is in this module alone; storages with a
+protocol of their own (RelStorage) are asked, often, and cheaply.
+
+Nothing depends on it: what is not heard is found by the next poll.
+"""
+from .. import describe
+from .. import log
+from .. import outage
+
+
+class _Ear:
+    """Stands among the instances of a storage's adapter."""
+
+    def __init__(self, heard):
+        self.signs = frozenset()
+        self._heard = heard
+
+    def _invalidate(self, tid, oids):
+        # called with the storage's locks held
+        if not self.signs.isdisjoint(oids):
+            self._heard()
+
+    def _invalidateCache(self):
+        # after a reconnection: anything may have happened
+        self._heard()
+
+
+class Watch:
+    """Calls *heard* when one of the signs is changed.  Any thread calls it.
+
+    `start`, `concern`, `look` and `stop` are for the reactor's thread.
+    """
+
+    def __init__(self, db, heard):
+        self._databases = db.databases
+        self._heard = heard
+        self._ears = {}       # database name -> (adapter, ear)
+        self._instances = {}  # database name -> (instance, signs)
+
+    def start(self):
+        """Begin to listen in all databases that allow it."""
+        for name, db in self._databases.items():
+            adapter = db._mvcc_storage
+            if hasattr(adapter, '_instances'):
+                ear = _Ear(self._heard)
+                with adapter._lock:
+                    adapter._instances.add(ear)
+                self._ears[name] = adapter, ear
+            else:
+                self._instances[name] = adapter.new_instance(), frozenset()
+
+    @property
+    def deaf(self):
+        """Whether there are databases that have to be asked with `look`."""
+        return bool(self._instances)
+
+    def concern(self, signs):
+        """Listen for changes of *signs*: object ids by database name."""
+        for name, (_adapter, ear) in self._ears.items():
+            ear.signs = frozenset(signs.get(name, ()))
+        for name, (instance, _signs) in self._instances.items():
+            self._instances[name] = instance, frozenset(signs.get(name, ()))
+
+    def look(self):
+        """Return whether a sign was changed, in databases that must be asked."""
+        found = False
+        for instance, signs in self._instances.values():
+            try:
+                changed = instance.poll_invalidations()
+            except Exception as error:
+                if not outage.is_outage(error):
+                    raise
+                log.trace.info('database away: %s', describe.safe_repr(error))
+                continue
+            if changed is None or not signs.isdisjoint(changed):
+                found = True
+        return found
+
+    def stop(self):
+        """Listen no longer.  Never raises."""
+        for adapter, ear in self._ears.values():
+            if not adapter.closed:
+                with adapter._lock:
+                    adapter._instances.discard(ear)
+        for instance, _signs in self._instances.values():
+            try:
+                instance.release()
+            except Exception:
+                log.events.warning('a storage could not be released', exc_info=True)
+        self._ears.clear()
+        self._instances.clear()
