@@ -28,7 +28,8 @@ ZEO = ['ZEO >= 6']
 RELSTORAGE = ['RelStorage >= 4']
 POSTGRESQL = RELSTORAGE + ['psycopg2-binary']
 WORKER = ['ZConfig', 'zodburi >= 3']
-ZOPE = ['zope.configuration', 'zope.security']
+ZOPE = ['zope.authentication', 'zope.configuration', 'zope.location', 'zope.proxy',
+        'zope.security']
 
 setup(
     name='zc.async',
@@ -80,11 +81,14 @@ setup(
         'postgresql': POSTGRESQL,
         'worker': WORKER,
         'zope': ZOPE,
+        'zope2': ['AccessControl', 'Acquisition', 'Zope >= 6', 'zExceptions',
+                  'zope.globalrequest', 'zope.publisher', 'zope.security'],
         'test': ZEO + POSTGRESQL + WORKER + ZOPE + [
             'hypothesis',
             'manuel',
             'pytz',
             'setuptools',
+            'zope.site',
             'zope.testing',
             'zope.testrunner',
         ],

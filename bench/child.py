@@ -4,6 +4,7 @@ See `children`.  Each task is a function here, called with what it was told.
 """
 import contextlib
 import json
+import logging
 import os
 import random
 import sys
@@ -228,6 +229,8 @@ UNTIL_TOLD = (serve, zeo)
 def main():
     told = json.loads(sys.stdin.readline())
     task = TASKS[told.pop('role')]
+    # that a client or a server leaves is no news here
+    logging.getLogger('ZEO').setLevel(logging.ERROR)
     if task not in UNTIL_TOLD:
         threading.Thread(target=_end_with_the_bench, daemon=True).start()
     task(**told)

@@ -6,9 +6,11 @@ from BTrees.OOBTree import OOBTree
 
 from . import describe
 from . import timekeys
+from .interfaces import BrokenCallError
 from .interfaces import IAgent
 from .interfaces import IDispatcherActivated
 from .interfaces import IFilterAgent
+from .model.call import is_broken
 from .model.completed import Completed
 from .model.quota import _check_size
 
@@ -87,6 +89,12 @@ class Agent(persistent.Persistent):
         """See `IAgent`."""
         if self.free < 1:
             return None
+        for choice in (self._chooser, self._filter):
+            if is_broken(choice):
+                # called, it would return something true and take every job
+                raise BrokenCallError(
+                    f'{describe.safe_repr(choice, 200)} of agent {self.name!r} cannot '
+                    f'be loaded; put its code back in place, or set another')
         job = self._choose()
         if job is not None:
             self.hold(job)

@@ -11,6 +11,7 @@ import sys
 #: ``run(options)``, which returns the exit status.
 COMMANDS = {
     'demo': ('.demo', 'count the words of a folder of text files, as jobs'),
+    'worker': ('.ops.worker', 'do the jobs of a database, in one process or several'),
 }
 
 

@@ -29,6 +29,7 @@ from .job import Job
 from .model import recovery
 from .model import status
 from .model.call import check_storable
+from .model.call import why_unreadable
 from .model.lines import Buckets
 from .model.lines import Lines
 from .model.liveness import Activation
@@ -340,10 +341,23 @@ class Queue(persistent.Persistent):
         """See `IQueue`."""
         now = clock.micros()
         for job in self._lines.due(now, self._has_room):
-            if filter is None or filter(job):
+            if self._is_usable(job) and (filter is None or filter(job)):
                 self._lines.discard(job)
                 return self._claimed(job, now)
         return default
+
+    def _is_usable(self, job):
+        """Return whether *job* can be read; one that cannot holds up no other."""
+        reason = why_unreadable(job)
+        if reason is None:
+            return True
+        told = self.__dict__.setdefault('_v_told', set())
+        if job._p_oid not in told:
+            told.add(job._p_oid)
+            log.events.critical(
+                'job %d in queue %r stays where it is, since it cannot be read: %s',
+                describe.address(job)[0], self.name, reason)
+        return False
 
     def _has_room(self, names):
         """Return whether no quota of *names* is filled; removed ones are not."""

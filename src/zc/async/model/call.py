@@ -17,6 +17,7 @@ from BTrees.OOBTree import OOBTree
 from ZODB.broken import Broken
 
 from .. import describe
+from .. import outage
 from ..interfaces import BrokenCallError
 from ..interfaces import NotStorableError
 
@@ -63,7 +64,7 @@ class Call(persistent.Persistent):
         return describe.method_name(self.target, self.method)
 
 
-def _is_broken(value):
+def is_broken(value):
     """Return whether *value* is what ZODB loads for code that is gone.
 
     A missing function loads as a *class* derived from Broken, which can even
@@ -74,6 +75,22 @@ def _is_broken(value):
     return isinstance(value, Broken)
 
 
+def why_unreadable(job):
+    """Return why the record of *job* cannot be used, or None if it can.
+
+    Raise what says that the storage is away, or that there is a conflict.
+    """
+    if isinstance(job, Broken):
+        return f'its class {describe.type_name(type(job))} is gone'
+    try:
+        job._p_activate()
+    except Exception as error:
+        if outage.is_outage(error) or outage.is_conflict(error):
+            raise
+        return f'{type(error).__name__}: {describe.safe_repr(str(error), 200)}'
+    return None
+
+
 def resolve(job):
     """Return the callable of *job*.
 
@@ -82,7 +99,7 @@ def resolve(job):
     target = job.callable
     broken = [target, getattr(target, '__self__', None), *job.args]
     for value in broken:
-        if _is_broken(value):
+        if is_broken(value):
             raise BrokenCallError(
                 f'{describe.safe_repr(value, 200)} of {job.kind} cannot be loaded; '
                 f'put its code back in place and run the job again')

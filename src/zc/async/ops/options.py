@@ -65,11 +65,6 @@ class Settings:
     check: bool
     install: bool
 
-    @property
-    def agents_are_given(self):
-        """Whether agents were named, rather than left to the default."""
-        return self.agents != DEFAULT_AGENTS
-
     def as_process(self, number):
         """Return the settings of the process *number* of several."""
         return dataclasses.replace(

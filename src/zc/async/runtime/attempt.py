@@ -71,12 +71,11 @@ class Attempts:
     def run(self):
         """Return the value to be committed with others, or NOTHING.
 
-        Raise `ReassignedError` where the job is in other hands, and `Stopped`.
+        A transaction has begun.  Raise `ReassignedError` where the job is in other hands, and `Stopped`.
         """
-        self._begin()
         self._before = self._job._code, self._job._attempt
-        if self._token not in (None, self._before[1]):
-            raise ReassignedError(f'{self._job!r} was reassigned')
+        if self._token is not None:
+            self._before = status.BEGUN, self._token
         while True:
             try:
                 return self._once()
@@ -91,6 +90,7 @@ class Attempts:
         """Run the call and commit; the transaction has begun."""
         job = self._job
         self._committing = False
+        self._check_ours()
         with execution.entered(job):
             try:
                 if self._token is None:
@@ -107,6 +107,12 @@ class Attempts:
                 self._abort()
                 raise
         return NOTHING
+
+    def _check_ours(self):
+        """Raise `ReassignedError` if somebody else has changed the job's status."""
+        job = self._job
+        if (job._code, job._attempt) != self._before or job._awaits is not None:
+            raise ReassignedError(f'{job!r} was reassigned')
 
     def _settled_value(self, value):
         """Return *value*, or that of a Deferred which has one already."""

@@ -13,6 +13,7 @@ from ..evolve import check
 from ..interfaces import ACTIVE
 from ..interfaces import KEY
 from ..model import recovery
+from ..model.call import why_unreadable
 from .attempt import abort
 from .effects import has_effects
 from .worker import Ticket
@@ -152,6 +153,8 @@ class Survey:
         tickets = []
         for job in list(agent):
             database_name = job._p_jar.db().database_name
+            if why_unreadable(job) is not None:
+                continue
             if job._awaits is not None or self._turns.held(job, database_name):
                 continue
             if job.status is ACTIVE and self._turns.dropped(job, database_name):

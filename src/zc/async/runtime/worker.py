@@ -77,8 +77,11 @@ class Worker:
         connection = self._open(database, manager)
         try:
             return _Performance(connection, manager, ticket, self._services).perform()
-        finally:
+        except BaseException:
+            # otherwise each step has committed or aborted what it began
             abort(manager)
+            raise
+        finally:
             try:
                 connection.close()
             except Exception:
@@ -111,18 +114,18 @@ class _Performance:
         self._services = services
 
     def perform(self):
-        """Perform the job and its callbacks; return the `Outcome`."""
+        """Perform the job and its callbacks; return the `Outcome`.
+
+        The connection was opened just now, and with it a transaction.
+        """
         ticket = self._ticket
-        begin(self._manager, self._services.pause)
         job = self._connection.get(ticket.oid)
         outcome = Outcome(ticket.oid, ticket.database_name, ticket.attempt)
         if job.status is not CALLBACKS:
             self._perform_job(job, outcome)
-        if outcome.value is NOTHING:
-            begin(self._manager, self._services.pause)
-            if job.status is CALLBACKS:
-                visited = callbacks.walk(job, self)
-                outcome.visited = tuple(node._p_oid for node in visited)
+        if outcome.value is NOTHING and job.status is CALLBACKS:
+            visited = callbacks.walk(job, self)
+            outcome.visited = tuple(node._p_oid for node in visited)
         return outcome
 
     def _perform_job(self, job, outcome):
@@ -156,7 +159,6 @@ class _Performance:
         if record is None:
             return
         if value is NOTHING:
-            begin(self._manager, self._services.pause)
             value = job.result if job._awaits is None else job._awaits
         failed = failures.is_failure(value)
         text = failures.brief(value) if failed else describe.safe_repr(value)

@@ -16,7 +16,7 @@ LAYERS = {
     'evolution': r'evolve(\.\w+)?',
     'runtime': r'runtime(\.\w+)?',
     'process': 'dispatcher',
-    'assembly': 'configure subscribers z3',
+    'assembly': 'configure subscribers z3 zope2',
     'operations': r'ops(\.\w+)? demo(\.\w+)? cli monitor monitordb __main__',
     'tests': 'testing ftesting'}
 ORDER = list(LAYERS)
@@ -31,6 +31,7 @@ MAY_LOOK_UP = {
     'dispatcher',   # the UUID of this process, unless it is given one
     'model.retry',  # retry policies are adapters that a queue or a job names
     'queue',        # the UUID of this process, where none is named
+    'z3',           # the principals whose ids a job has
 }
 
 

@@ -8,7 +8,7 @@ from .checkout import ROOT, needs_checkout
 
 SRC = ROOT / 'src' / 'zc'
 #: Distributions whose package is spelled otherwise.
-PACKAGES = {'Twisted': 'twisted', 'RelStorage': 'relstorage'}
+PACKAGES = {'Twisted': 'twisted', 'RelStorage': 'relstorage', 'Zope': 'ZPublisher'}
 
 
 def required():

@@ -29,6 +29,7 @@ class Case(PlainCase):
 
     def setUp(self):
         super().setUp()
+        os.unlink(os.path.join(self.folder, 'uuid.txt'))  # of the configuration
         self.enterContext(mock.patch.dict(instanceuuid._found, clear=True))
         self.place = pathlib.Path(self.folder, 'new-uuid.txt')
         self.name(self.place)

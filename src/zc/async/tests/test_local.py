@@ -82,6 +82,7 @@ class OutsideOfAJob(PlainCase):
         db = self.open()
         connection = db.open()
         self.addCleanup(connection.close)
+        self.addCleanup(transaction.abort)
         job = connection.root()[KEY][''].put(Job(names_job))
         transaction.commit()
         connection.root()[KEY][''].pull()

@@ -1,0 +1,147 @@
+"""Opening the database that a worker is told of, or saying in a line why not."""
+import os
+import re
+
+from ..outage import is_outage
+from .options import Refused
+
+#: Passwords in a URI.
+_SECRET = re.compile(r'(://[^/?#:@]*:)[^/?#]*(?=@)|((?:^|[?&\s])password=)[^&\s]*')
+_LONGEST = 300
+
+
+def shown(text):
+    """Return *text* in one line, without the passwords in its URIs."""
+    hidden = _SECRET.sub(lambda found: (found[1] or found[2]) + '***', str(text))
+    line = ' '.join(hidden.split())
+    return line if len(line) <= _LONGEST else f'{line[:_LONGEST]}...'
+
+
+class Source:
+    """Where the database is, as *settings* say.  Raise `Refused` for nonsense."""
+
+    def __init__(self, settings):
+        self._install = settings.install
+        self.name = shown(settings.uri or settings.config)
+        self._open, self.files = (
+            _from_uri(settings.uri) if settings.uri else _from_config(settings.config))
+
+    @property
+    def missing(self):
+        """The files of FileStorages that do not exist yet."""
+        return [path for path in self.files if not os.path.exists(path)]
+
+    def check_files(self):
+        """Raise `Refused` for a file that is missing and should not be made."""
+        for path in self.missing:
+            rest = [f'{path}{end}' for end in ('.old', '.pack')
+                    if os.path.exists(f'{path}{end}')]
+            if rest:
+                raise Refused(
+                    f'there is no {path}, but {" and ".join(rest)}: a pack was broken '
+                    f'off; give the right one its name back', 1)
+            if not self._install:
+                raise Refused(f'there is no database {path}; correct the name, or let '
+                              f'--install make it', 1)
+
+    def open(self):
+        """Return the `ZODB.DB`.  Raise `Refused` if it cannot be opened."""
+        self.check_files()
+        try:
+            return self._open()
+        except Exception as error:
+            raise Refused(f'cannot open {self.name}: {_reason(error)}', 1) from None
+
+
+def _reason(error):
+    name = type(error).__name__
+    if is_outage(error):
+        return f'{shown(error) or "nothing answers"} ({name})'
+    if name == 'LockError':
+        return 'another process uses it, and only one can'
+    return f'{name}: {shown(error)}' if str(error) else name
+
+
+# From a URI
+
+def _from_uri(uri):
+    """Return a callable that opens *uri*, and the files of its FileStorages."""
+    try:
+        import zodburi
+    except ImportError:
+        raise Refused('a URI needs the package zodburi; install zc.async[worker]') from None
+    uri = _as_zodburi_says(uri)
+    try:
+        factory, options = zodburi.resolve_uri(uri)
+    except zodburi.NoResolverForScheme:
+        scheme = uri.partition(':')[0]
+        raise Refused(f'nothing opens a {scheme!r} URI; say file, zeo, sqlite or '
+                      f'postgresql (the latter two need zc.async[postgresql])') from None
+    except Exception as error:
+        raise Refused(f'{shown(uri)!r} is no database URI: {_reason(error)}') from None
+
+    def open_uri():
+        from ZODB.DB import DB
+        storage = factory()
+        try:
+            return DB(storage, **options)
+        except BaseException:
+            storage.close()
+            raise
+
+    return open_uri, _files_of_uri(uri)
+
+
+def _as_zodburi_says(uri):
+    """Return *uri* as zodburi's resolvers understand it."""
+    scheme, colon, rest = uri.partition('://')
+    if scheme in ('postgres', 'postgresql'):
+        if not re.match(r'[^:@/]+:[^@/]*@[^:/]+:\d+/\w', rest):
+            raise Refused(f'{shown(uri)!r} is no PostgreSQL database; say '
+                          f'postgresql://USER:PASSWORD@HOST:PORT/NAME')
+        return f'postgres://{rest}'
+    if scheme == 'sqlite' and 'data_dir=' not in rest:
+        folder, mark, query = rest.partition('?')
+        return f'sqlite:///?data_dir={folder}{"&" if query else ""}{query}'
+    return uri
+
+
+def _files_of_uri(uri):
+    if not uri.startswith('file://'):
+        return []
+    return [os.path.abspath(uri.removeprefix('file://').partition('?')[0])]
+
+
+# From a file
+
+def _from_config(path):
+    """Return a callable that opens what *path* says, and its FileStorages' files."""
+    import ZConfig
+    import ZODB.config
+    try:
+        config, _handler = ZConfig.loadConfig(
+            ZODB.config.getDbSchema(), os.path.abspath(path))
+    except (ZConfig.ConfigurationError, ImportError) as error:
+        raise Refused(f'cannot read {path}: {_reason(error)}') from None
+
+    def open_config():
+        databases = {}
+        try:
+            return [factory.open(databases) for factory in config.database][0]
+        except BaseException:
+            for db in databases.values():
+                db.close()
+            raise
+
+    return open_config, [found for factory in config.database
+                         for found in _files_of_section(factory.config.storage)]
+
+
+def _files_of_section(section):
+    """Yield the files of the FileStorages in the ZConfig *section* of a storage."""
+    config = getattr(section, 'config', None)
+    if type(section).__name__ == 'FileStorage' and not config.read_only:
+        yield os.path.abspath(config.path)
+    for inner in ('base', 'changes'):
+        if getattr(config, inner, None) is not None:
+            yield from _files_of_section(getattr(config, inner))

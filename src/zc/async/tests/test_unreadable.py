@@ -1,0 +1,64 @@
+"""What cannot be read or loaded affects itself only."""
+import sys
+import types
+import unittest
+
+import transaction
+import ZODB
+from ZODB.MappingStorage import MappingStorage
+
+from .. import agent
+from .. import interfaces
+from .. import job
+from .. import queue
+
+
+def plain():
+    """What the other jobs do."""
+
+
+class Unreadable(unittest.TestCase):
+    """One record that cannot be used holds up nothing else."""
+
+    def setUp(self):
+        self.module = types.ModuleType('zc_async_passing')
+        sys.modules['zc_async_passing'] = self.module
+        self.addCleanup(sys.modules.pop, 'zc_async_passing', None)
+        self.module.Job = job.Job
+        exec('class Passing(Job): pass\n'
+             'def gone(job): return False\n', self.module.__dict__)
+        self.db = ZODB.DB(MappingStorage())
+        self.addCleanup(self.db.close)
+        self.manager = transaction.TransactionManager()
+        self.root = self.db.open(self.manager).root()
+        queues = self.root[interfaces.KEY] = queue.Queues()
+        queues[''] = queue.Queue()
+
+    def reopen(self):
+        """Forget what is loaded, and the module."""
+        self.manager.commit()
+        del sys.modules['zc_async_passing']
+        # a database of its own: ZODB remembers the classes that it found
+        self.root = ZODB.DB(self.db.storage).open().root()
+        return self.root[interfaces.KEY]['']
+
+    def test_a_job_whose_class_is_gone_is_passed_over(self):
+        line = self.root[interfaces.KEY]['']
+        line.put(self.module.Passing(plain))
+        line.put(plain)
+        line = self.reopen()
+        with self.assertLogs('zc.async.events', 'CRITICAL') as logged:
+            self.assertEqual(line.claim().kind, f'{__name__}.plain')
+        self.assertIn('class zc_async_passing.Passing is gone', logged.output[0])
+        self.assertEqual(len(line), 1)
+        self.assertIsNone(line.claim())
+
+    def test_a_filter_that_is_gone_takes_no_job(self):
+        line = self.root[interfaces.KEY]['']
+        line.put(plain)
+        self.root['agent'] = agent.Agent(filter=self.module.gone)
+        line = self.reopen()
+        with self.assertRaisesRegex(
+                interfaces.BrokenCallError, 'gone.*put its code back'):
+            self.root['agent'].claimJob()
+        self.assertEqual(len(line), 1)
