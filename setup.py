@@ -29,7 +29,7 @@ RELSTORAGE = ['RelStorage >= 4']
 POSTGRESQL = RELSTORAGE + ['psycopg2-binary']
 WORKER = ['ZConfig', 'zodburi >= 3']
 ZOPE = ['zope.authentication', 'zope.configuration', 'zope.location', 'zope.proxy',
-        'zope.security']
+        'zope.schema', 'zope.security']
 
 setup(
     name='zc.async',
@@ -88,6 +88,7 @@ setup(
             'manuel',
             'pytz',
             'setuptools',
+            'zope.keyreference',
             'zope.site',
             'zope.testing',
             'zope.testrunner',

@@ -12,8 +12,6 @@ import threading
 import time
 
 import transaction
-from persistent.list import PersistentList
-from zope.processlifetime import DatabaseOpened
 
 from bench import storages
 from bench import work
@@ -41,17 +39,6 @@ def say(**answer):
 
 
 # Making a backlog
-
-def prepare(store, cells):
-    """Make the queue, and the objects that jobs will change."""
-    with opened(store) as db:
-        configure.base()
-        subscribers.QueueInstaller()(DatabaseOpened(db))
-        with db.transaction() as connection:
-            connection.root()[CELLS] = PersistentList(
-                work.Cell() for _number in range(cells))
-    say()
-
 
 def put(store, job, jobs, per_commit):
     """Put *jobs* jobs that do *job*, and say how many seconds that took."""
@@ -220,8 +207,7 @@ def _end_with_the_bench():
     os._exit(3)
 
 
-TASKS = {task.__name__: task for task in (
-    prepare, put, drain, latency, serve, zeo)}
+TASKS = {task.__name__: task for task in (put, drain, latency, serve, zeo)}
 #: Those that end when they are told to.
 UNTIL_TOLD = (serve, zeo)
 

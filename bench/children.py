@@ -4,6 +4,7 @@ A child is told its task in a line of JSON and answers in lines of JSON.  It end
 when its standard input does: when it is no longer needed, and also when the
 bench was killed.
 """
+import itertools
 import json
 import os
 import subprocess
@@ -11,6 +12,8 @@ import sys
 
 #: Seconds that a child has to end when it is told to.
 PATIENCE = 20
+
+_numbers = itertools.count()
 
 
 class ChildFailed(Exception):
@@ -76,9 +79,4 @@ def done(role, folder, **task):
 def _environment(folder):
     """A child sees the modules that this process sees, and is itself."""
     return dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)),
-                ZC_ASYNC_UUID=os.path.join(folder, f'uuid-{_number()}.txt'))
-
-
-def _number():
-    _number.last = getattr(_number, 'last', 0) + 1
-    return _number.last
+                ZC_ASYNC_UUID=os.path.join(folder, f'uuid-{next(_numbers)}.txt'))

@@ -12,12 +12,14 @@ import tempfile
 import time
 
 import transaction
+from persistent.list import PersistentList
+from zope.processlifetime import DatabaseOpened
 
 from bench import child
 from bench import children
 from bench import storages
 from bench import work
-from zc.async_ import configure
+from zc.async_ import subscribers
 
 #: Jobs in one commit, where many are put at once.
 MANY = 1000
@@ -66,7 +68,7 @@ class Measure:
 
     def prepare(self, store, plan):
         """Fill the database of *store*; return what `take` is to know of it."""
-        children.done('prepare', store.folder, store=store.describe(), cells=0)
+        _install(store)
 
     def take(self, store, plan, prepared):
         """Return what was found: a mapping with a ``value`` at least."""
@@ -92,8 +94,7 @@ class Drain(Measure):
         self._job = job
 
     def prepare(self, store, plan):
-        cells = plan.jobs if self._job == 'increment' else 0
-        children.done('prepare', store.folder, store=store.describe(), cells=cells)
+        _install(store, plan.jobs if self._job == 'increment' else 0)
         return _put(store, self._job, plan.jobs, MANY)
 
     def take(self, store, plan, prepared):
@@ -106,6 +107,15 @@ class Drain(Measure):
                 'cost_with_put': {what: cost[what] + prepared['cost'][what]
                                   for what in cost},
                 'cpu_ms': 1000 * answer['cpu'] / plan.jobs}
+
+
+def _install(store, cells=0):
+    """Make the queue, and as many objects for jobs to change."""
+    with contextlib.closing(store.open()) as db:
+        subscribers.QueueInstaller()(DatabaseOpened(db))
+        with db.transaction() as connection:
+            connection.root()[child.CELLS] = PersistentList(
+                work.Cell() for _number in range(cells))
 
 
 def _put(store, job, jobs, per_commit):
@@ -148,7 +158,6 @@ class RemoteLatency(Measure):
     kinds = ('zeo',)
 
     def take(self, store, plan, prepared):
-        configure.base()
         with children.Child('serve', store.folder, store=store.describe(),
                             poll_interval=plan.poll_interval,
                             size=plan.size) as worker:

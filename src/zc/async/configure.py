@@ -1,4 +1,8 @@
-"""What has to be registered before zc.async works, for use without ZCML."""
+"""What has to be registered before zc.async works, for use without ZCML.
+
+`client` registers what ``configure.zcml`` does, and `start` makes what the
+policies make.
+"""
 import types
 
 import zc.twist
@@ -13,8 +17,10 @@ from . import dispatcher as dispatchers
 from . import instanceuuid
 from . import subscribers
 from .interfaces import IJob
+from .interfaces import IQueue
 from .interfaces import IUUID
 from .job import Job
+from .opened import opened_with_root
 from .queue import getDefaultQueue
 
 #: The types whose instances adapt to a job.
@@ -42,6 +48,20 @@ def base():
     zope.component.provideAdapter(zc.twist.connection, (IPersistent,), IConnection)
 
 
+def client():
+    """Register everything, and that objects and connections lead to a queue.
+
+    ``IQueue`` adapts persistent objects and connections afterwards, to the queue
+    ``''`` of their database.
+    """
+    base()
+    for adapted in (IPersistent, IConnection):
+        zope.component.provideAdapter(getDefaultQueue, (adapted,), IQueue)
+    registry = zope.component.globalSiteManager
+    if opened_with_root not in (one.handler for one in registry.registeredHandlers()):
+        registry.registerHandler(opened_with_root)
+
+
 _started = []  # the agent installer that the latest `start` registered
 
 
@@ -61,9 +81,7 @@ def start(db, poll_interval=5, db_name=None, agent_chooser=None, agent_size=3,
     agents = subscribers.AgentInstaller('main', agent_chooser, agent_size)
     make = (subscribers.TwistedDispatcherInstaller if twisted
             else subscribers.ThreadedDispatcherInstaller)
-    base()
-    for adapted in (IPersistent, IConnection):
-        zope.component.provideAdapter(getDefaultQueue, (adapted,))
+    client()
     _replace_agents(agents)
     _notify(db, subscribers.QueueInstaller(db_name=db_name), make(poll_interval))
     return dispatchers.get(instanceuuid.getUUID())

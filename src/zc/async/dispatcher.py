@@ -49,6 +49,15 @@ def pop(uuid=None, default=None):
 clear = _dispatchers.clear
 
 
+def _instance_uuid():
+    found = zope.component.queryUtility(IUUID)
+    if found is None:
+        raise LookupError(
+            'this instance has no IUUID utility; call zc.async_.configure.base(), '
+            'or give the dispatcher a uuid')
+    return found
+
+
 @zope.interface.implementer(IDispatcher)
 class Dispatcher:
     """See `IDispatcher`.
@@ -63,7 +72,7 @@ class Dispatcher:
 
     def __init__(self, db, reactor=None, poll_interval=5, uuid=None,
                  jobs_size=200, polls_size=400, start_thread=threads.start):
-        self.UUID = zope.component.getUtility(IUUID) if uuid is None else uuid
+        self.UUID = _instance_uuid() if uuid is None else uuid
         if self.UUID in _dispatchers:
             raise ValueError(
                 f'this process has a dispatcher with UUID {self.UUID}; '

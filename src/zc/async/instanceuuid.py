@@ -6,13 +6,18 @@ asked for, and stays with the instance: a process that is started again with it
 takes over what the one before left undone.
 
 ``UUID`` is the identity too, for those who want it by that name.
+
+Two processes with one identity would take each other for dead.  So whoever works
+under one that was read from a file holds a lock beside the file meanwhile.
 """
 import os
 import tempfile
 import uuid
 
+import zc.lockfile
 import zope.interface
 
+from . import log
 from .interfaces import IUUID
 
 #: The environment variable that names the file.
@@ -27,28 +32,69 @@ name it in the environment variable ZC_ASYNC_UUID.  To have a new identity,
 remove this file while nothing runs.
 """
 
-# By what the environment says, not by path: a process that changes its
-# directory after the first look stays who it is.
+#: The file where the environment names none.
+default_file = 'uuid.txt'
+
+# By what was said, not by path: a process that changes its directory after the
+# first look stays who it is.
 _found = {}
+_files = {}  # UUID -> the path of the file that it was read from
 
 zope.interface.classImplements(uuid.UUID, IUUID)
 
 
 def path():
     """Return the absolute path that the environment means at this moment."""
-    return os.path.abspath(os.environ.get(key) or 'uuid.txt')
+    return os.path.abspath(os.environ.get(key) or default_file)
 
 
-def getUUID():
+def getUUID(file=None):
     """Return this instance's `uuid.UUID`; make the file if there is none.
 
-    Raise ValueError for a file that does not begin with a UUID, and OSError for
-    one that cannot be read or made.  Any thread.
+    *file* names another file than the instance's.  Raise ValueError for a file
+    that does not begin with a UUID, and OSError for one that cannot be read or
+    made.  Any thread.
     """
-    said = os.environ.get(key) or ''
+    said = file or os.environ.get(key) or default_file
     if said not in _found:
-        _found[said] = _read_or_make(path())
+        where = os.path.abspath(said)
+        _found[said] = _read_or_make(where)
+        _files[_found[said]] = where
     return _found[said]
+
+
+def hold(UUID):
+    """Hold the lock of the file of *UUID*; return what lets go of it when called.
+
+    Raise ValueError if another dispatcher, of any process, holds it.  For a UUID
+    that is not from a file there is nothing to hold.
+    """
+    where = _files.get(UUID)
+    if where is None:
+        return _nothing
+    try:
+        return zc.lockfile.LockFile(f'{where}.lock').close
+    except zc.lockfile.LockError:
+        raise ValueError(
+            f'the UUID file {where} is in use by the living process '
+            f'{_holder(where)}; let {key} name another file for this one') from None
+    except OSError as error:
+        # as where the file is given to a container that cannot write beside it
+        log.events.warning('the UUID file %s cannot be locked: %s', where, error)
+        return _nothing
+
+
+def _nothing():
+    pass
+
+
+def _holder(where):
+    """Return what is known of the process that holds the lock: its number."""
+    try:
+        with open(f'{where}.lock', encoding='ascii', errors='replace') as file:
+            return file.readline(20).strip() or '(unknown)'
+    except OSError:
+        return '(unknown)'
 
 
 def _read_or_make(where):

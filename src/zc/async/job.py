@@ -59,6 +59,7 @@ class Node(persistent.Persistent):
 
     parent = None
     _code = status.UNSET
+    _attempt = 0
     _result = None
     _awaits = None
 

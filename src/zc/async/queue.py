@@ -76,11 +76,25 @@ class DispatcherAgents(_Children):
     ping_interval = datetime.timedelta(seconds=30)
     ping_death_interval = datetime.timedelta(seconds=60)
 
+    #: Agents that were removed while they held jobs: these may have to be
+    #: handed back one day.
+    retired = ()
+
     def __init__(self, UUID):
         super().__init__()
         self.UUID = UUID
         self.activation = Activation()
         self.last_ping = Ping()
+
+    def pop(self, name, *default):
+        """Remove and return the agent *name*, or the default."""
+        agent = super().pop(name, *default)
+        kept = tuple(one for one in self.retired if len(one))
+        if isinstance(agent, persistent.Persistent) and len(agent):
+            kept = (*kept, agent)
+        if kept != self.retired:
+            self.retired = kept
+        return agent
 
     @property
     def activated(self):
@@ -428,12 +442,18 @@ class Queue(persistent.Persistent):
         return Buckets(self._lines)
 
 
+def _is_stored(node):
+    """Return whether what *node* calls was stored and is unchanged since then."""
+    record = node.callback_record()
+    return record._p_jar is not None and not record._p_changed
+
+
 def _check_storable(job):
     """Check the calls of *job*, its callbacks and the new jobs it is given."""
     todo, seen = [job], set()
     while todo:
         one = todo.pop()
-        if id(one) in seen or one._p_jar is not None:
+        if id(one) in seen or _is_stored(one):
             continue
         seen.add(id(one))
         if isinstance(one, Job):

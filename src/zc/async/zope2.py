@@ -12,7 +12,9 @@ import types
 import urllib.parse
 
 import zope.component.hooks
+import zope.interface
 from twisted.python.reflect import namedAny
+from zope.interface.interface import InterfaceClass
 
 from . import describe
 from . import job
@@ -26,6 +28,8 @@ _app = contextvars.ContextVar('zc.async application', default=None)
 
 #: Where a request is said to have gone that no browser has made.
 NOWHERE = 'http://nohost'
+#: Characters of what a browser sent that are stored with a job at most.
+LONGEST = 1000
 
 
 class Located:
@@ -70,16 +74,20 @@ def located(obj):
     Raise ValueError where no path leads back to it.
     """
     from Acquisition import aq_base
+    base = aq_base(obj)
     try:
-        path = obj.getPhysicalPath()
-        found = _traverse(obj.getPhysicalRoot(), path)
+        path, root = obj.getPhysicalPath(), obj.getPhysicalRoot()
+        found = _traverse(root, path)
     except AttributeError:
         path = found = None
-    if found is None or not _same(found, aq_base(obj)):
+    if found is None or not _same(found, base):
         raise ValueError(
             f'a job would not find {describe.safe_repr(obj, 200)} again, since it is '
             f'not in the application at its path {path!r}; add it there first')
-    return Located(tuple(path), aq_base(obj))
+    if base._p_jar is None and root._p_jar is not None:
+        # or it might be stored in the database of the queues
+        root._p_jar.add(base)
+    return Located(tuple(path), base)
 
 
 def _traverse(app, path):
@@ -254,7 +262,7 @@ class Job(job.Job):
         self.server_url = request['SERVER_URL']
         self.script = tuple(request._script)
         self.virtual_root = tuple(request.other.get('VirtualRootPhysicalPath', ('',)))
-        self.accept_language = request.environ.get('HTTP_ACCEPT_LANGUAGE', '')
+        self.accept_language = request.environ.get('HTTP_ACCEPT_LANGUAGE', '')[:LONGEST]
         self.language = request.other.get('LANGUAGE')
         self.layers = tuple(each.__identifier__ for each
                             in zope.interface.directlyProvidedBy(request))
@@ -356,13 +364,15 @@ def _user_address(user):
 
 def _request_for(job):
     """Return a request as *job* was made with."""
+    from zope.publisher.http import splitport
     from ZPublisher.HTTPRequest import HTTPRequest
     from ZPublisher.HTTPResponse import HTTPResponse
-    url = urllib.parse.urlsplit(job.server_url)
+    scheme, _separator, host = job.server_url.partition('://')
+    name, port = splitport(host)
     environ = {
-        'REQUEST_METHOD': 'GET', 'SERVER_URL': job.server_url, 'HTTP_HOST': url.netloc,
-        'SERVER_NAME': url.hostname, 'wsgi.url_scheme': url.scheme,
-        'SERVER_PORT': str(url.port or (443 if url.scheme == 'https' else 80))}
+        'REQUEST_METHOD': 'GET', 'SERVER_URL': job.server_url, 'HTTP_HOST': host,
+        'wsgi.url_scheme': scheme, 'SERVER_NAME': name,
+        'SERVER_PORT': port or ('443' if scheme == 'https' else '80')}
     if job.accept_language:
         environ['HTTP_ACCEPT_LANGUAGE'] = job.accept_language
     request = HTTPRequest(io.BytesIO(), environ, HTTPResponse(stdout=io.BytesIO()))
@@ -382,10 +392,13 @@ def _add_layers(request, names):
 
 def _layer(name):
     try:
-        return namedAny(name)
-    except (ImportError, AttributeError, ValueError) as error:
+        found = namedAny(name)
+    except (ImportError, AttributeError, ValueError):
+        found = None
+    if not isinstance(found, InterfaceClass):
         raise ContextGone(f'the browser layer {name}, with which the job was to run, '
-                          f'is gone ({type(error).__name__})') from None
+                          f'is gone')
+    return found
 
 
 @contextlib.contextmanager

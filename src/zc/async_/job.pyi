@@ -9,6 +9,7 @@ _NUMBERS: tuple[Any, ...]
 class Node(persistent.Persistent):
     parent: Any
     _code = status.UNSET
+    _attempt: int
     _result: Any
     _awaits: Any
     @property

@@ -6,6 +6,7 @@ from .model.call import Args
 from .model.call import Kwargs
 _app: Any
 NOWHERE: str
+LONGEST: int
 class Located:
     def __init__(self, path, obj, method=None) -> None: ...
     def find(self, what='object'): ...

@@ -124,7 +124,7 @@ class Session:
         except (OSError, ValueError) as error:
             raise Refused(str(error)) from None
         zope.component.provideHandler(subscribers.AgentInstaller(
-            'main', size=agent_size(self._options.workers)))
+            'main', size=agent_size(self._options.workers), declared=True))
         subscribers.QueueInstaller()(DatabaseOpened(self._db))
 
     def _begin(self):
@@ -150,14 +150,10 @@ class Session:
         return Run(folder, folders.files_in(folder, var))
 
     def _make_room(self, queue):
-        workers = self._options.workers
-        for name, size in quota_sizes(workers).items():
+        for name, size in quota_sizes(self._options.workers).items():
             if name not in queue.quotas:
                 queue.quotas.create(name)
             queue.quotas[name].size = size
-        agents = queue.dispatchers.get(instanceuuid.getUUID())
-        if agents is not None and 'main' in agents:
-            agents['main'].size = agent_size(workers)
 
     @contextlib.contextmanager
     def _dispatcher(self):

@@ -96,14 +96,19 @@ def resolve(job):
 
     Raise `BrokenCallError` where it, or an argument, cannot be loaded.
     """
+    # the object of a method first: without its class it has no methods
+    _check_loaded(job, job._call.target, *job.args, *job.kwargs.values())
     target = job.callable
-    broken = [target, getattr(target, '__self__', None), *job.args]
-    for value in broken:
+    _check_loaded(job, target, getattr(target, '__self__', None))
+    return target
+
+
+def _check_loaded(job, *values):
+    for value in values:
         if is_broken(value):
             raise BrokenCallError(
                 f'{describe.safe_repr(value, 200)} of {job.kind} cannot be loaded; '
                 f'put its code back in place and run the job again')
-    return target
 
 
 class Args(collections.abc.MutableSequence):

@@ -74,17 +74,14 @@ def _start(child, result, performer):
         performer.run(chosen, result)
 
 
-def unfinished(node):
-    """Return whether something that follows from *node* still has to be done."""
-    return any(child.status is not COMPLETED for child in children(node))
-
-
 def needs_worker(node):
-    """Return whether a worker could go on with what follows from *node*."""
-    for child in children(node):
-        if child.status in (NEW, CALLBACKS) or child._awaits is node:
-            return True
-    return False
+    """Return whether something follows from *node* that nobody has begun.
+
+    A callback that is settled itself does not count: whoever settled it goes on
+    with what follows from it.
+    """
+    return any(child.status is NEW or child._awaits is node
+               for child in children(node))
 
 
 def try_finish(node):

@@ -5,7 +5,7 @@ Nothing here imports what a job calls: the heir may not have that code.
 from . import callbacks
 from . import execution
 from . import status
-from .retry import decide
+from .retry import decide_interrupted
 from .retry import RunAgain
 from .. import clock
 from .. import failures
@@ -19,21 +19,22 @@ from ..interfaces import COMPLETED
 def hand_over(agents):
     """Hand back the jobs of all agents of a dispatcher; return how many."""
     count = 0
-    for agent in agents.values():
+    for agent in (*agents.values(), *agents.retired):
         for job in list(agent):
-            hand_back(agent, job)
+            hand_back(agent, job, agents.parent)
             count += 1
+    agents.retired = ()
     return count
 
 
-def hand_back(agent, job):
-    """Take *job* from *agent* and put it where its work can go on."""
+def hand_back(agent, job, queue):
+    """Take *job* from *agent* and put it where its work can go on in *queue*."""
     agent.discard(job)
     if job.status is COMPLETED:
         agent.completed.add(job)
         job.parent = agent
         return
-    job.parent = queue = agent.queue
+    job.parent = queue
     if job.status is ASSIGNED or job._code == status.UNSET:
         queue.restore(job)
     elif job.status is CALLBACKS:
@@ -55,7 +56,7 @@ def release_quotas(job):
 
 def interrupt(job):
     """Let the policy of an ACTIVE *job* decide about its broken-off attempt."""
-    decision = decide(job.getRetryPolicy().interrupted())
+    decision = decide_interrupted(job)
     queue = job.queue
     if isinstance(decision, RunAgain):
         reschedule(job, decision.after)

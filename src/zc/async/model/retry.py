@@ -16,6 +16,7 @@ from ZODB.POSException import ConflictError
 
 from .. import clock
 from .. import describe
+from .. import log
 from .. import outage
 from ..interfaces import IRetryPolicy
 
@@ -48,6 +49,20 @@ def decide(answer):
     raise TypeError(
         f'a retry policy answered {describe.safe_repr(answer)}; '
         f'return a bool, a timedelta or a datetime')
+
+
+def decide_interrupted(job):
+    """Return the decision of *job*'s policy about a broken-off attempt.
+
+    A policy that fails itself gives up: it must not hold up its heir.
+    """
+    try:
+        return decide(job.getRetryPolicy().interrupted())
+    except Exception as error:
+        if outage.is_outage(error) or outage.is_conflict(error):
+            raise
+        log.events.exception('the retry policy of %s failed', describe.safe_repr(job))
+        return GiveUp()
 
 
 @zope.interface.implementer(IRetryPolicy)

@@ -9,7 +9,6 @@ import persistent
 
 from ..interfaces import NEW
 from ..threadlocal import local
-from .callbacks import SETTLED
 
 
 def list_of(*jobs):
@@ -34,7 +33,8 @@ class Course(persistent.Persistent):
     end at the same time conflict and the later one sees the earlier.
     """
 
-    arrived = 0
+    taken = 0    # parts that were put, or found under way
+    arrived = 0  # of these, those that have their results
 
     def __init__(self, main, last, at_once):
         self.main = main
@@ -52,15 +52,17 @@ class Course(persistent.Persistent):
         self._go_on()
 
     def _go_on(self):
-        parts = list(self.main.args)
-        waiting = [part for part in parts if part.status is NEW]
-        done = sum(part.status in SETTLED for part in parts)
-        under_way = len(parts) - len(waiting) - done
-        room = len(waiting) if self.at_once is None else self.at_once - under_way
-        for part in waiting[:max(room, 0)]:
+        # Parts are only ever appended: what was taken is not looked at again.
+        while self.taken < len(self.main.args) and self._has_room():
+            part = self.main.args[self.taken]
+            self.taken += 1
             # after the part's own callbacks, which may add parts
             part.addCallback(self.arrive)
-            self.main.queue.put(part)
-        if done == len(parts) and self.last.status is NEW:
-            self.last.args.extend(parts)
+            if part.status is NEW:
+                self.main.queue.put(part)
+        if self.arrived == len(self.main.args) and self.last.status is NEW:
+            self.last.args.extend(self.main.args)
             self.main.queue.put(self.last)
+
+    def _has_room(self):
+        return self.at_once is None or self.taken - self.arrived < self.at_once

@@ -4,6 +4,7 @@ import os
 import transaction
 
 from ..interfaces import KEY
+from . import databases
 from . import identity
 from .options import Refused
 
@@ -86,8 +87,7 @@ class _Check:
             yield 'database', f'{self._source.name}, {type(db.storage).__name__}'
             yield from self._queues(db)
         finally:
-            for one in db.databases.values():
-                one.close()
+            databases.close(db)
 
     def _queues(self, db):
         manager = transaction.TransactionManager(explicit=True)

@@ -2,7 +2,9 @@
 import os
 import re
 
+from .. import log
 from ..outage import is_outage
+from ..runtime.mending import mend
 from .options import Refused
 
 #: Passwords in a URI.
@@ -15,6 +17,15 @@ def shown(text):
     hidden = _SECRET.sub(lambda found: (found[1] or found[2]) + '***', str(text))
     line = ' '.join(hidden.split())
     return line if len(line) <= _LONGEST else f'{line[:_LONGEST]}...'
+
+
+def close(db):
+    """Close *db* and the databases beside it; one that fails keeps none open."""
+    for one in list(db.databases.values()):  # each takes itself out
+        try:
+            one.close()
+        except Exception:
+            log.events.exception('database %r could not be closed', one.database_name)
 
 
 class Source:
@@ -48,9 +59,11 @@ class Source:
         """Return the `ZODB.DB`.  Raise `Refused` if it cannot be opened."""
         self.check_files()
         try:
-            return self._open()
+            db = self._open()
         except Exception as error:
             raise Refused(f'cannot open {self.name}: {_reason(error)}', 1) from None
+        mend(db)
+        return db
 
 
 def _reason(error):
@@ -129,7 +142,7 @@ def _from_config(path):
         try:
             return [factory.open(databases) for factory in config.database][0]
         except BaseException:
-            for db in databases.values():
+            for db in list(databases.values()):
                 db.close()
             raise
 

@@ -21,6 +21,7 @@ from persistent.interfaces import IPersistent
 from ZODB.interfaces import IConnection
 from zope.processlifetime import DatabaseOpened
 
+from .. import clock
 from .. import configure
 from .. import log
 from .. import subscribers
@@ -29,11 +30,11 @@ from ..dispatcher import Dispatcher
 from ..interfaces import IDispatcherActivated
 from ..queue import getDefaultQueue
 from . import check
+from . import databases
 from . import identity
 from . import logs
 from . import notify
 from . import options
-from .databases import Source
 from .options import Refused
 from .supervisor import STOPPING
 from .supervisor import Supervisor
@@ -41,6 +42,8 @@ from .supervisor import TICK
 
 #: Seconds between two looks at a dispatcher that has not begun yet.
 _SOON = 0.1
+#: Seconds within which it has to begin.
+_LATE = 60
 
 add_arguments = options.add_arguments
 
@@ -52,7 +55,7 @@ def run(said):
     """
     try:
         settings = options.settle(said, os.environ)
-        source = Source(settings)
+        source = databases.Source(settings)
         _check_processes(settings, source)
         if settings.check:
             return check.run(settings, source, sys.stdout)
@@ -125,9 +128,11 @@ class Worker:
 
     def _attend(self, dispatcher):
         """Tell how the dispatcher is, until it has stopped."""
+        late = clock.monotonic() + _LATE
         while not dispatcher.pause(self._tick if self._ready else _SOON):
-            if not dispatcher.thread.is_alive():
-                log.events.critical('the thread of dispatcher %s is gone', dispatcher.UUID)
+            if not dispatcher.thread.is_alive() or (
+                    not self._ready and clock.monotonic() > late):
+                log.events.critical('dispatcher %s does not run', dispatcher.UUID)
                 return
             self._report(dispatcher)
         self._tell(notify.STOPPING)
@@ -188,11 +193,7 @@ def _close(db, dispatcher, status):
     Those were handed back already; nothing that they do any more can be stored.
     """
     if dispatcher.idle:
-        for one in db.databases.values():
-            try:
-                one.close()
-            except Exception:
-                log.events.exception('database %r could not be closed', one.database_name)
+        databases.close(db)
         return
     log.events.warning('jobs that would not end within the grace were handed back')
     logging.shutdown()

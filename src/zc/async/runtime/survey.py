@@ -158,7 +158,7 @@ class Survey:
             if job._awaits is not None or self._turns.held(job, database_name):
                 continue
             if job.status is ACTIVE and self._turns.dropped(job, database_name):
-                recovery.hand_back(agent, job)
+                recovery.hand_back(agent, job, queue)
                 continue
             tickets.append(Ticket(
                 job._p_oid, database_name, job._attempt, (queue.name, agent.name)))

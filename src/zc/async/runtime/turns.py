@@ -24,6 +24,7 @@ from ..model import outcomes
 from ..model.liveness import fence_agents
 from .attempt import abort
 from .effects import has_effects
+from .mending import mend
 from .worker import Ticket
 
 #: Outcomes that one commit stores at most.
@@ -317,15 +318,19 @@ class Turns:
             if not outcomes.apply(job, outcome, nodes):
                 log.events.error('%s was reassigned', describe.safe_repr(job))
                 continue
-            if job.status is CALLBACKS and callbacks.needs_worker(job):
-                resumed.append(Ticket(
-                    ticket.oid, ticket.database_name, job._attempt, ticket.pool))
+            if outcome.value is not outcomes.NOTHING:
+                nodes.append(job)
+            resumed += [
+                Ticket(node._p_oid, ticket.database_name, node._attempt, ticket.pool)
+                for node in nodes
+                if node.status is CALLBACKS and callbacks.needs_worker(node)]
         return resumed
 
     # Its connection
 
     def _open(self):
         if self._connection is None:
+            mend(self._services.db)
             self._connection = self._services.db.open(
                 transaction_manager=self._manager)
         return self._connection

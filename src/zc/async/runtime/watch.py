@@ -8,6 +8,8 @@ protocol of their own (RelStorage) are asked, often, and cheaply.
 
 Nothing depends on it: what is not heard is found by the next poll.
 """
+from ZODB.mvccadapter import MVCCAdapter
+
 from .. import describe
 from .. import log
 from .. import outage
@@ -46,7 +48,7 @@ class Watch:
         """Begin to listen in all databases that allow it."""
         for name, db in self._databases.items():
             adapter = db._mvcc_storage
-            if hasattr(adapter, '_instances'):
+            if isinstance(adapter, MVCCAdapter):
                 ear = _Ear(self._heard)
                 with adapter._lock:
                     adapter._instances.add(ear)

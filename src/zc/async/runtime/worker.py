@@ -195,7 +195,7 @@ class _Performance:
 
     def interrupted(self, job):
         """Decide about a callback that a process, now gone, had begun."""
-        decision = retry.decide(job.getRetryPolicy().interrupted())
+        decision = retry.decide_interrupted(job)
         if isinstance(decision, retry.RunAgain):
             def change():
                 job._code = status.UNSET

@@ -142,7 +142,7 @@ class World:
         self.clock = StoppedClock()
         self._before = clock.install(self.clock)
         self.storage = DemoStorage()
-        self.db = ZODB.DB(self.storage)
+        self.db = ZODB.DB(self.storage, pool_size=1000)
         self._clients = []
         self.client = self.open()
         self.client.root[interfaces.KEY] = queues = Queues()

@@ -11,12 +11,12 @@ PACKAGE = pathlib.Path(__file__).parent.parent
 LAYERS = {
     'words': 'interfaces',
     'leaves': 'chance clock current describe failures instanceuuid log outage'
-              ' threadlocal timekeys wake',
+              ' productconfig threadlocal timekeys wake',
     'model': r'model(\.\w+)? job queue agent utils',
     'evolution': r'evolve(\.\w+)?',
     'runtime': r'runtime(\.\w+)?',
     'process': 'dispatcher',
-    'assembly': 'configure subscribers z3 zope2',
+    'assembly': 'configure opened signals subscribers z3 zcml zope2',
     'operations': r'ops(\.\w+)? demo(\.\w+)? cli monitor monitordb __main__',
     'tests': 'testing ftesting'}
 ORDER = list(LAYERS)

@@ -23,11 +23,9 @@ from .. import interfaces
 from .. import subscribers
 from .. import testing
 from ..agent import Agent
-from ..interfaces import ACTIVE
 from ..interfaces import ASSIGNED
 from ..interfaces import COMPLETED
 from ..interfaces import KEY
-from ..interfaces import NEW
 from ..interfaces import PENDING
 from ..job import Job
 from ..model import execution
@@ -576,6 +574,26 @@ class AgentsAndQueues(VirtualCase):
             lambda: not any(thread.is_alive() for thread in pool.threads)))
         self.assertEqual(self.living('', 'main'), kept)
         self.assertEqual(self.finish(self.put(multiply, 4, 4)), 16)
+
+    def test_what_an_agent_that_goes_works_on_is_finished(self):
+        self.queue.quotas.create('one')
+        job = Job(block)
+        job.quota_names = ('one',)
+        self.put(job)
+        self.reactor.time_flies(5)
+        self.wait('begun')
+        transaction.begin()
+        del self.agents['main']
+        transaction.commit()
+        self.reactor.time_flies(5)
+        self.assertEqual(self.sizes(), {})
+        event('go').set()
+        self.finish(job)
+        self.assertEqual(job.result, 'unblocked')
+        self.add('main')
+        following = Job(multiply, 4, 4)
+        following.quota_names = ('one',)
+        self.assertEqual(self.finish(self.put(following)), 16)
 
     def test_an_agent_named_like_a_queue(self):
         """Agents' names and queues' names are not mixed up."""

@@ -14,12 +14,14 @@ from .. import ftesting
 from .. import subscribers
 from .. import testing
 from ..agent import Agent
+from ..interfaces import DatabaseOpened
 from ..interfaces import KEY
 from ..job import Job
 from ..queue import Queue
 from .test_dispatcher import block
 from .test_dispatcher import Case as PlainCase
 from .test_dispatcher import event
+from .test_dispatcher import events
 from .test_dispatcher import multiply
 
 
@@ -39,7 +41,7 @@ class Case(PlainCase):
         self.addCleanup(self.end)
 
     def end(self):
-        for one in list(event.__globals__['events'].values()):
+        for one in list(events.values()):
             one.set()
         ftesting.tearDown(10)
 
@@ -181,7 +183,6 @@ class TearingDown(Case):
             [subscribers.agent_installer])
 
     def test_a_dispatcher_that_others_started(self):
-        from ..interfaces import DatabaseOpened
         subscribers.ThreadedDispatcherInstaller(0.02)(DatabaseOpened(self.db))
         ftesting.tearDown()
         self.assertIsNone(dispatchers.get())

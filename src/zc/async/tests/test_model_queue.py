@@ -37,7 +37,7 @@ from .contracts import nothing
 
 #: What a machine may take; the two together stay well below 20 seconds.
 BOUNDED = settings(
-    max_examples=150, stateful_step_count=50, deadline=None, print_blob=True,
+    max_examples=70, stateful_step_count=40, deadline=None, print_blob=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 
@@ -105,7 +105,7 @@ class QueueMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self):
         self.shard = Shard()
-        self.patch = mock.patch.object(lines, '_habit', self.shard)
+        self.patch = mock.patch.multiple(lines, _habit=self.shard, GAPS=2)
         self.patch.start()
         self.world = contracts.World()
         for UUID in (FIRST, SECOND_ONE):

@@ -10,8 +10,8 @@ import unittest
 import uuid
 
 import transaction
-import ZODB
 import zodbpickle.fastpickle
+import zope.component
 from zope.interface.verify import verifyObject
 
 from .. import clock
@@ -21,6 +21,7 @@ from .. import subscribers
 from .. import testing
 from ..interfaces import COMPLETED
 from ..job import Job
+from ..threadlocal import local
 from .test_dispatcher import block
 from .test_dispatcher import Case as PlainCase
 from .test_dispatcher import event
@@ -237,9 +238,7 @@ class WaitingForConditions(PlainCase):
     def setUp(self):
         super().setUp()
         self.db = self.open()
-        self.agents = subscribers.AgentInstaller('main')
-        from zope.component import provideHandler
-        provideHandler(self.agents)
+        zope.component.provideHandler(subscribers.AgentInstaller('main'))
         self.dispatcher = subscribers.ThreadedDispatcherInstaller(0.05)(
             interfaces.DatabaseOpened(self.db))
         self.addCleanup(self.end)
@@ -357,7 +356,6 @@ class WaitingForConditions(PlainCase):
 
 
 def annotate():
-    from ..threadlocal import local
     local.setLiveAnnotation('name', 42)
 
 
@@ -380,9 +378,9 @@ class Logs(unittest.TestCase):
         self.assertEqual(out.getvalue(), 'this too\n')
 
 
-class Walls(unittest.TestCase):
+class Sleep(unittest.TestCase):
 
-    def test_sleep(self):
+    def test_it_returns(self):
         self.assertIsNone(testing.time_sleep(0))
 
 

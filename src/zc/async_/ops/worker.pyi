@@ -2,6 +2,7 @@
 from typing import Any
 from . import options
 _SOON: float
+_LATE: int
 add_arguments = options.add_arguments
 def run(said): ...
 def _check_processes(settings, source): ...

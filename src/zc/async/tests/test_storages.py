@@ -1,0 +1,227 @@
+"""Storages that several processes share: jobs are put in one, and done in others.
+
+A ZEO server, RelStorage on SQLite and RelStorage on PostgreSQL, all real.
+"""
+import contextlib
+import os
+import signal
+import unittest
+
+import transaction
+from ZODB.POSException import ReadConflictError
+from zope.testing import cleanup
+
+from . import servers
+from .. import configure
+from .. import failures
+from .. import instanceuuid
+from ..interfaces import COMPLETED
+from ..interfaces import KEY
+from ..job import Job
+
+#: Where the root keeps what is counted, and the jobs that count it.
+COUNTERS, JOBS = 'test.counters', 'test.jobs'
+#: A worker here looks often, and is soon found dead.
+QUICK = ('--poll-interval', '0.2', '--ping-interval', '0.3', '--death-interval', '2')
+
+
+class Shared:
+    """A database, this process that puts jobs, and workers that do them."""
+
+    def setUp(self):
+        cleanup.cleanUp()
+        self.addCleanup(cleanup.cleanUp)
+        self.folder = self.enterContext(servers.folder())
+        before = os.environ.get(instanceuuid.ENVIRONMENT_KEY)
+        os.environ[instanceuuid.ENVIRONMENT_KEY] = f'{self.folder}/uuid.txt'
+        self.addCleanup(self.restore, before)
+        configure.base()
+        self.addCleanup(transaction.abort)
+
+    def restore(self, before):
+        del os.environ[instanceuuid.ENVIRONMENT_KEY]
+        if before is not None:
+            os.environ[instanceuuid.ENVIRONMENT_KEY] = before
+
+    def work(self, *words, number=1):
+        """Start a worker that has UUID file *number*."""
+        found = servers.worker(
+            *words, '--uuid-file', f'{self.folder}/uuid-{number}.txt', *QUICK,
+            folder=self.folder, name=f'worker-{number}')
+        self.addCleanup(found.end)
+        return found
+
+    def wait_for_workers(self, db, count):
+        """Wait until *count* dispatchers work; return since when, by UUID."""
+        return servers.wait_until(
+            lambda: self.active(db, count), f'{count} dispatchers work')
+
+    def active(self, db, count):
+        def question(root):
+            return {UUID: agents.activated
+                    for UUID, agents in root[KEY][''].dispatchers.items()
+                    if agents.activated is not None} if KEY in root else {}
+
+        found = servers.look(db, question)
+        return found if len(found) == count else None
+
+    def prepare(self, db, count):
+        """Have *count* counters in the root, and no job yet."""
+        with db.transaction() as connection:
+            connection.root()[COUNTERS] = tuple(
+                servers.Counter() for _number in range(count))
+            connection.root()[JOBS] = ()
+
+    def put(self, db, count=None, per_commit=50):
+        """Put a job for each counter, several in one transaction."""
+        count = count or servers.look(db, lambda root: len(root[COUNTERS]))
+        for first in range(0, count, per_commit):
+            with db.transaction() as connection:
+                root = connection.root()
+                root[JOBS] += tuple(
+                    root[KEY][''].put(Job(servers.increment, counter))
+                    for counter in root[COUNTERS][first:first + per_commit])
+
+    def done(self, db):
+        """Return how many jobs are completed."""
+        return servers.look(db, lambda root: sum(
+            job.status is COMPLETED for job in root[JOBS]))
+
+    def check(self, db, workers):
+        """Each job is done, none twice, and *workers* did them, each a part."""
+        counts, results = servers.look(db, lambda root: (
+            [counter.count for counter in root[COUNTERS]],
+            [job.result for job in root[JOBS]]))
+        self.assertEqual([result for result in results if failures.is_failure(result)], [])
+        self.assertEqual(counts, [1] * len(results))
+        self.assertEqual(set(results), {worker.pid for worker in workers})
+
+    def put_here_and_do_there(self, db, uri, count=200, config=False):
+        """Put jobs in this process and have two others do them."""
+        words = ('--config', uri) if config else (uri,)
+        workers = [self.work(*words, '--install', number=number) for number in (1, 2)]
+        try:
+            self.wait_for_workers(db, 2)
+            self.prepare(db, count)
+            self.put(db)
+            servers.wait_until(lambda: self.done(db) == count, 'all jobs are done')
+            self.check(db, workers)
+        except AssertionError as error:
+            raise AssertionError(
+                '\n'.join([str(error), *(worker.said() for worker in workers)])) from error
+        self.stop(workers)
+        with contextlib.suppress(AssertionError):
+            servers.wait_until(lambda: self.active(db, 0) == {}, 'nobody works')
+
+    def stop(self, workers):
+        for worker in workers:
+            worker.send(signal.SIGTERM)
+        for worker in workers:
+            self.assertEqual(worker.wait(), 0, worker.said())
+            self.assertNotIn('Traceback', worker.said())
+
+
+class ZEO(Shared, unittest.TestCase):
+
+    def test_put_here_and_done_by_two_others(self):
+        with servers.zeo(self.folder) as port:
+            uri = f'zeo://127.0.0.1:{port}?wait_timeout={servers.PATIENCE}'
+            with servers.opened(uri) as db:
+                self.put_here_and_do_there(db, uri)
+
+    def test_a_server_that_restarts_costs_nothing_but_time(self):
+        port = servers.free_port()
+        with contextlib.ExitStack() as first:
+            first.enter_context(servers.zeo(self.folder, port=port))
+            uri = f'zeo://127.0.0.1:{port}?wait_timeout=5'
+            worker = self.work(uri, '--install')
+            with servers.opened(uri) as db:
+                self.wait_for_workers(db, 1)
+                self.prepare(db, 20)
+            first.close()
+            servers.wait_until(lambda: 'isconnected' in worker.said(), 'the worker notices')
+            with servers.zeo(self.folder, port=port), servers.opened(uri) as db:
+                self.put(db)
+                servers.wait_until(lambda: self.done(db) == 20, 'all jobs are done')
+                self.check(db, [worker])
+                worker.send(signal.SIGTERM)
+                self.assertEqual(worker.wait(), 0, worker.said())
+
+
+class SQLite(Shared, unittest.TestCase):
+
+    def test_put_here_and_done_by_two_others(self):
+        uri = f'sqlite://{self.folder}/db'
+        with servers.opened(uri) as db:
+            self.put_here_and_do_there(db, uri)
+
+
+    def test_what_was_aborted_is_not_committed_by_the_next_transaction(self):
+        uri = f'sqlite://{self.folder}/db'
+        with servers.opened(uri) as db, servers.opened(uri) as other:
+            with db.transaction() as connection:
+                connection.root()[COUNTERS] = [servers.Counter() for _number in range(3)]
+            manager = transaction.TransactionManager(explicit=True)
+            connection = db.open(transaction_manager=manager)
+            pass
+            manager.begin()
+            one, fence, two = connection.root()[COUNTERS]
+            one.count, two.count = 1, two.count
+            connection.readCurrent(fence)
+            with other.transaction() as elsewhere:
+                elsewhere.root()[COUNTERS][1].count = 1
+            with self.assertRaises(ReadConflictError):
+                manager.commit()
+            manager.abort()
+            manager.begin()
+            two.count = 1
+            manager.commit()
+            self.assertEqual(servers.look(other, lambda root: [
+                counter.count for counter in root[COUNTERS]]), [0, 1, 1])
+
+
+class PostgreSQL(Shared, unittest.TestCase):
+
+    layer = servers.PostgreSQL
+
+    def setUp(self):
+        if self.layer.missing:
+            self.skipTest(self.layer.missing)
+        super().setUp()
+        self.uri = self.layer.database(f'test_{os.path.basename(self.folder)[-8:]}'.lower())
+
+    def test_put_here_and_done_by_two_others(self):
+        with servers.opened(self.uri) as db:
+            self.put_here_and_do_there(db, self.uri)
+
+    def test_1000_jobs_are_done_once_though_a_worker_is_killed_and_restarted(self):
+        with servers.opened(self.uri) as db:
+            steady, killed = (self.work(self.uri, '--install', number=number)
+                              for number in (1, 2))
+            before = self.wait_for_workers(db, 2)
+            self.prepare(db, 1000)
+            self.put(db)
+            servers.wait_until(lambda: self.done(db) >= 300, '300 jobs are done')
+            killed.send(signal.SIGKILL)
+            self.assertEqual(killed.wait(), -signal.SIGKILL)
+            self.assertLess(self.done(db), 1000)
+            restarted = self.work(self.uri, number=2)
+            servers.wait_until(lambda: self.done(db) == 1000, 'all jobs are done')
+            after = servers.wait_until(
+                lambda: self.newer(db, before), 'the restarted one works again')
+            self.assertEqual(after.keys(), before.keys())
+            self.check_all(db, {steady.pid, killed.pid, restarted.pid})
+            self.stop([steady, restarted])
+
+    def newer(self, db, before):
+        found = self.active(db, 2)
+        return found if found and any(
+            found[UUID] > since for UUID, since in before.items()) else None
+
+    def check_all(self, db, pids):
+        counts, results = servers.look(db, lambda root: (
+            [counter.count for counter in root[COUNTERS]],
+            [job.result for job in root[JOBS]]))
+        self.assertEqual([result for result in results if failures.is_failure(result)], [])
+        self.assertEqual(counts, [1] * 1000)
+        self.assertLessEqual(set(results), pids)
