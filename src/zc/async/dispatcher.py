@@ -86,7 +86,7 @@ class Dispatcher:
         self.queues = {}  # queue name -> agent name -> pool of threads
         self.activated = None
         self.thread = None
-        self.live = Live(self.pause)
+        self.live = Live(db, self.pause)
         self._start_thread = start_thread
         self._stopping = threading.Event()
         self._turns = Turns(self)

@@ -176,7 +176,7 @@ class Job(Node):
             if number is not getattr(Job, name))
         super().__setstate__(state)
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, /, *args, **kwargs):
         if not args or not callable(args[0]):
             shown = describe.safe_repr(args[0], 200) if args else 'nothing'
             raise TypeError(
@@ -191,7 +191,7 @@ class Job(Node):
             self._call.kwargs = kwargs
 
     @classmethod
-    def bind(cls, *args, **kwargs):
+    def bind(cls, /, *args, **kwargs):
         """See `IJob`."""
         job = cls(*args, **kwargs)
         job.args.insert(0, job)
@@ -336,11 +336,14 @@ class Job(Node):
         """Return whether it is too late to begin it at *now*, in microseconds."""
         if self._begin_by is None or self._code or self._begin_after is None:
             return False
+        if self._attempt:
+            # it was begun in time, and interrupted or put off since
+            return False
         return self._begin_after + self._begin_by < now
 
     # What is done
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, /, *args, **kwargs):
         """See `IJob`."""
         return execution.run_here(self, args, kwargs)
 

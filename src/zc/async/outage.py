@@ -27,7 +27,8 @@ def _is_driver_error(error):
 
 
 def _is_lock_timeout(error):
-    return any(
+    # locks on rows, which another transaction has or both wait for: a conflict
+    return not isinstance(error, ConflictError) and any(
         cls.__name__.startswith('UnableTo') and 'relstorage' in cls.__module__
         for cls in type(error).__mro__)
 

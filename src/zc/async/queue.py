@@ -86,15 +86,12 @@ class DispatcherAgents(_Children):
         self.activation = Activation()
         self.last_ping = Ping()
 
-    def pop(self, name, *default):
-        """Remove and return the agent *name*, or the default."""
-        agent = super().pop(name, *default)
-        kept = tuple(one for one in self.retired if len(one))
-        if isinstance(agent, persistent.Persistent) and len(agent):
-            kept = (*kept, agent)
+    def __delitem__(self, name):
+        agent = self[name]
+        super().__delitem__(name)
+        kept = tuple(one for one in (*self.retired, agent) if len(one))
         if kept != self.retired:
             self.retired = kept
-        return agent
 
     @property
     def activated(self):

@@ -284,11 +284,9 @@ class _DispatcherInstaller(DatabaseInstaller):
         interval = self.options().get('poll-interval', self.poll_interval)
         try:
             return HostedDispatcher(db, reactor, interval, self.uuid)
-        except ComponentLookupError:
+        except LookupError as error:
             instanceuuid.getUUID()  # says why, where its file is the reason
-            raise ComponentLookupError(
-                'no UUID is registered for the dispatcher; include package="zc.async" '
-                'in ZCML or call zc.async.configure.base()') from None
+            raise ComponentLookupError(*error.args) from None
 
     def _start(self, found):
         try:

@@ -177,17 +177,17 @@ def run_here(job, args=(), kwargs=None):
 
 def _attempt_here(job, args, kwargs=None):
     begin(job)
-    with entered(job):
-        savepoint = _savepoint(job)
-        try:
+    savepoint = _savepoint(job)
+    try:
+        with entered(job):
             value = invoke(job, args, kwargs)
             if failures.is_failure(value):
                 value = failures.sanitize(value)
             elif not isinstance(value, Deferred):
                 check_result(value)
-        except Exception as error:
-            savepoint.rollback()
-            value = failures.Failure(error)
+    except Exception as error:
+        savepoint.rollback()
+        value = failures.Failure(error)
     _conclude_here(job, value)
 
 
@@ -216,6 +216,7 @@ def _fired(deferred):
             deferred.addErrback(lambda failure: None)
             return failures.sanitize(value)
         return value
+    deferred.addErrback(lambda failure: None)  # the cancellation, which is told below
     deferred.cancel()
     return failures.Failure(AbortedError(
         'a job that is called directly cannot wait for a Deferred; '

@@ -239,8 +239,11 @@ class Attempts:
             job.getRetryPolicy().updateData(self._cache)
 
     def _store(self, change):
-        """Commit *change* of the job, however often that takes."""
-        pauses = Pauses(self._pause)
+        """Commit *change* of the job, however often that takes.
+
+        A change that cannot be stored gives way to a Failure that says why.
+        """
+        pauses, plain = Pauses(self._pause), False
         while True:
             self._begin()
             if (self._job._code, self._job._attempt) != self._before:
@@ -255,8 +258,22 @@ class Attempts:
             except Exception as error:
                 self._abort()
                 if not (outage.is_outage(error) or outage.is_conflict(error)):
-                    raise
+                    if plain:
+                        raise
+                    log.events.exception(
+                        'what became of %s cannot be stored',
+                        describe.safe_repr(self._job))
+                    plain, change = True, self._plain_failure(error)
             pauses.wait()
+
+    def _plain_failure(self, error):
+        """Return a change that stores *error* as the result, and nothing else."""
+        def change(job):
+            if self._token is None:
+                execution.begin(job)
+            execution.settle(job, failures.Failure(error))
+
+        return change
 
     # Transactions
 

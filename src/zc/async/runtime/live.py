@@ -22,7 +22,8 @@ class Live:
     is being stopped.
     """
 
-    def __init__(self, pause):
+    def __init__(self, db, pause):
+        self._db = db
         self._pause = pause
 
     def set_annotation(self, job, name, value):
@@ -69,9 +70,10 @@ class Live:
 
     def _once(self, job, work):
         manager = transaction.TransactionManager(explicit=True)
-        connection = job._p_jar.db().open(transaction_manager=manager)
+        primary = self._db.open(transaction_manager=manager)
         try:
             with manager:
+                connection = primary.get_connection(job._p_jar.db().database_name)
                 return work(connection.get(job._p_oid))
         finally:
-            connection.close()
+            primary.close()

@@ -54,6 +54,7 @@ class Pool:
                 return
             try:
                 self._work(ticket)
-            except Exception:
+            except BaseException:
+                # whatever it was, the agent's size promises this thread
                 log.events.critical('a worker of agent %s failed; it goes on',
                                     self.name, exc_info=True)

@@ -29,11 +29,14 @@ from .worker import Ticket
 
 #: Outcomes that one commit stores at most.
 GROUP = 100
-#: Seconds that a turn is put off at most, while jobs are shorter than that, for
-#: the jobs that other workers have in hand.
+#: Seconds that a turn is put off at most, or as long as a turn takes, for the jobs
+#: that other workers have in hand, while jobs are shorter than that.
 COMPANY = 0.005
 #: Tries of one turn that meets conflicts, before its group is split.
 _TRIES = 3
+#: Seconds to pause after a conflict at most.  The process can neither store nor
+#: claim nor ping meanwhile, and a neighbour that is faster must not starve it.
+_PAUSE = 0.02
 
 
 class ChoiceFailed(Exception):
@@ -60,7 +63,8 @@ class Turns:
         self.turn = threading.RLock()
         self._waiting = collections.deque()
         self._leading = False
-        self._typical = 0.0  # seconds that a job takes these days
+        self._typical = 0.0    # seconds that a job takes these days
+        self._turn_time = 0.0  # and a turn
         self._next_due = None  # microseconds, as the latest claims found it
         self._committer = None
         self._connection = None
@@ -122,8 +126,9 @@ class Turns:
         def all_here():
             return len(self._waiting) >= len(self._hands)
 
-        if self._services.claims_between_polls and self._typical < COMPANY:
-            self._more.wait_for(all_here, min(COMPANY, 2 * self._typical))
+        longest = max(COMPANY, self._turn_time)
+        if self._services.claims_between_polls and self._typical < longest:
+            self._more.wait_for(all_here, min(longest, 2 * self._typical))
 
     def committing_here(self):
         """Return whether this thread is committing a turn just now."""
@@ -151,12 +156,15 @@ class Turns:
         """
         with self.turn:
             batch = self._batch()
+            began = clock.monotonic()
             try:
                 claimed, failed = self._commit_batch(batch, claim, pings)
             except BaseException:
                 with self._lock:
                     self._waiting.extendleft(reversed(batch))
                 raise
+            if batch:
+                self._turn_time += (clock.monotonic() - began - self._turn_time) / 8
             self._release(batch)
             self.hand_out(claimed)
             self._services.due_next(self._next_due)
@@ -240,7 +248,7 @@ class Turns:
                 if not outage.is_conflict(error) or (tries >= _TRIES and len(batch) > 1):
                     raise
             self._services.pause(chance.jitter(pause))
-            pause = min(2 * pause, 1)
+            pause = min(2 * pause, _PAUSE)
 
     def _once(self, batch, claim, pings, failed):
         """One transaction; return the tickets of what it claimed."""

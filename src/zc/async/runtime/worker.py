@@ -73,8 +73,10 @@ class Worker:
             self._services.submit(ticket, outcome)
 
     def _work(self, ticket, manager):
-        database = self._services.db.databases[ticket.database_name]
-        connection = self._open(database, manager)
+        # The main database first, as everywhere: connections to the others belong
+        # to the main one's, and a transaction must not have two to one database.
+        primary = self._open(self._services.db, manager)
+        connection = primary.get_connection(ticket.database_name)
         try:
             return _Performance(connection, manager, ticket, self._services).perform()
         except BaseException:
@@ -83,7 +85,7 @@ class Worker:
             raise
         finally:
             try:
-                connection.close()
+                primary.close()
             except Exception:
                 log.events.warning('a connection could not be closed', exc_info=True)
 

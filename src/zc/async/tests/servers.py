@@ -79,7 +79,7 @@ class Process:
 
     def end(self):
         """Stop the process if it runs, and see it gone."""
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError, ValueError):
             self._guard.stdin.close()
         self._guard.wait(PATIENCE)
         self._guard.stdout.close()
@@ -201,21 +201,27 @@ class PostgreSQL:
 
     @classmethod
     def _start(cls):
-        programs = _programs()
-        where = cls._made.enter_context(folder())
-        account = _account(where)
-        data = os.path.join(where, 'data')
-        _initialize(programs, where, data, account)
+        cls._programs = _programs()
+        cls._folder = cls._made.enter_context(folder())
+        cls._account = _account(cls._folder)
         cls.port = free_port()
-        server = Process(
-            [os.path.join(programs, 'postgres'), '-D', data, '-p', cls.port, '-k', where,
+        _initialize(cls._programs, cls._folder, cls._account)
+        cls.start()
+
+    @classmethod
+    def start(cls):
+        """Start the server; the layer has done it once."""
+        cls.server = Process(
+            [os.path.join(cls._programs, 'postgres'), '-D',
+             os.path.join(cls._folder, 'data'), '-p', cls.port, '-k', cls._folder,
              '-c', 'listen_addresses=127.0.0.1', '-c', 'fsync=off',
-             '-c', 'max_connections=60'],
-            where, 'postgresql', {'LC_ALL': 'C'}, stop=signal.SIGINT, **account)
-        cls._made.callback(server.end)
-        wait_until(lambda: not server.running or cls._ready(), 'PostgreSQL answers')
-        if not server.running:
-            raise AssertionError(f'PostgreSQL ended:\n{server.said()}')
+             '-c', 'max_connections=60', '-c', 'deadlock_timeout=100ms'],
+            cls._folder, 'postgresql', {'LC_ALL': 'C'}, stop=signal.SIGINT,
+            **cls._account)
+        cls._made.callback(cls.server.end)
+        wait_until(lambda: not cls.server.running or cls._ready(), 'PostgreSQL answers')
+        if not cls.server.running:
+            raise AssertionError(f'PostgreSQL ended:\n{cls.server.said()}')
 
     @classmethod
     def _ready(cls):
@@ -230,9 +236,7 @@ class PostgreSQL:
     def connect(cls, database):
         """Return a connection that commits each statement."""
         import psycopg2
-        connection = psycopg2.connect(
-            host='127.0.0.1', port=cls.port, user=USER, password=PASSWORD,
-            dbname=database)
+        connection = psycopg2.connect(cls.dsn(database))
         connection.autocommit = True
         return connection
 
@@ -242,6 +246,12 @@ class PostgreSQL:
         with contextlib.closing(cls.connect('postgres')) as connection:
             connection.cursor().execute(f'CREATE DATABASE {name}')
         return cls.uri(name)
+
+    @classmethod
+    def dsn(cls, name):
+        """Return how libpq names the database *name*."""
+        return (f'host=127.0.0.1 port={cls.port} user={USER} password={PASSWORD} '
+                f'dbname={name}')
 
     @classmethod
     def uri(cls, name):
@@ -276,13 +286,13 @@ def _account(where):
     raise unittest.SkipTest('PostgreSQL must not run as root, and there is no other user')
 
 
-def _initialize(programs, where, data, account):
+def _initialize(programs, where, account):
     secret = os.path.join(where, 'password')
     with open(secret, 'w') as file:
         file.write(PASSWORD)
     os.chmod(secret, 0o644)
     done = subprocess.run(
-        [os.path.join(programs, 'initdb'), '-D', data, '-U', USER, '--pwfile', secret,
+        [os.path.join(programs, 'initdb'), '-D', os.path.join(where, 'data'), '-U', USER, '--pwfile', secret,
          '-A', 'scram-sha-256', '-E', 'UTF8', '--locale=C', '--no-sync'],
         cwd=where, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, **account)
@@ -308,7 +318,7 @@ def opened(uri):
 @contextlib.contextmanager
 def configured(path):
     """Open the database of the ZConfig file *path* within the block."""
-    db = ZODB.config.databaseFromURL(path)
+    db = ZODB.config.databaseFromURL(str(path))
     try:
         yield db
     finally:

@@ -65,7 +65,8 @@ class Callables(contracts.InWorld, unittest.TestCase):
         self.assertEqual(self.stored(Doubles(), 2).queue.pull()(), 4)
 
     def test_a_partial(self):
-        self.assertEqual(self.stored(functools.partial(contracts.add, 1), 2).queue.pull()(), 3)
+        job = self.stored(functools.partial(contracts.add, 1), 2)
+        self.assertEqual(job.queue.pull()(), 3)
 
     def test_its_kind_is_readable_without_its_code(self):
         self.assertEqual(self.stored(nothing).kind, 'zc.async.tests.contracts.nothing')

@@ -268,7 +268,6 @@ class Going(contracts.InWorld, unittest.TestCase):
         return callbacks.walk(self.job, execution._Here())
 
     def test_there_is_something_to_do(self):
-        self.assertTrue(callbacks.unfinished(self.job))
         self.assertTrue(callbacks.needs_worker(self.job))
         self.assertEqual(callbacks.try_finish(self.job), [])
 
@@ -295,4 +294,3 @@ class Going(contracts.InWorld, unittest.TestCase):
             execution.begin(one)
             execution.await_deferred(one)
         self.assertFalse(callbacks.needs_worker(self.job))
-        self.assertTrue(callbacks.unfinished(self.job))

@@ -7,6 +7,14 @@ from ..model import retry
 from ..queue import Queue
 
 
+class Suites(unittest.TestCase):
+
+    def test_applications_import_them_by_the_spelling_that_python_can_parse(self):
+        from zc.async_.tests import contracts as found
+        self.assertIs(found, contracts)
+        self.assertEqual(found.__name__, 'zc.async.tests.contracts')
+
+
 class LoudQueue(Queue):
     """A queue as an application might derive it."""
 

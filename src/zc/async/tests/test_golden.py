@@ -57,10 +57,10 @@ CLASSES = {
     'zc.async.model.retry.NeverRetry': 'data parent',
     'zc.async.model.retry.RetryCommonForever': 'data parent',
     'zc.async.model.retry.RetryCommonFourTimes': 'data parent',
-    'zc.async.model.workflow.Course': 'arrived at_once last main',
+    'zc.async.model.workflow.Course': 'arrived at_once last main taken',
     'zc.async.queue.DispatcherAgents':
         'UUID activation data last_ping name parent ping_death_interval '
-        'ping_interval',
+        'ping_interval retired',
     'zc.async.queue.Dispatchers': '_data _len parent',
     'zc.async.queue.Queue': '_lines dispatchers name parent quotas',
     'zc.async.queue.Queues': 'data generation',
@@ -130,12 +130,14 @@ class StoredForm(contracts.InWorld, unittest.TestCase):
         agents.ping_interval, agents.ping_death_interval = MINUTE, HOUR
         agents.activation.begin()
         root['mapping'] = mapping = PersistentMapping()
-        self.put(mapping.get, 'key', None, quotas=('q',), begin_after=contracts.START + HOUR,
-                 begin_by=MINUTE, failure_log_level=10, retry_policy_factory=NeverRetry)
+        self.put(mapping.get, 'key', None, quotas=('q',), begin_by=MINUTE,
+                 begin_after=contracts.START + HOUR, failure_log_level=10,
+                 retry_policy_factory=NeverRetry)
         self.put(Job(contracts.nothing, 1, key=2)).annotations['note'] = 'text'
         self.complete_many()
         self.fail_with_callbacks()
         self.wait_for_parts()
+        del agents['main']
         self.client.commit()
 
     def complete_many(self):

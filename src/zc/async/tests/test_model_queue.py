@@ -6,6 +6,7 @@ turns; after each step both must tell the same story.
 import copy
 import dataclasses
 import logging
+import traceback
 import unittest
 from unittest import mock
 
@@ -252,7 +253,7 @@ class QueueMachine(RuleBasedStateMachine):
         entry = self.pick(index, FIRST, SECOND_ONE)
         if entry is not None:
             job = self.job(entry)
-            recovery.hand_back(job.agent, job)
+            recovery.hand_back(job.agent, job, self.queue)
             entry.place = QUEUED
 
     @rule(index=indexes)
@@ -262,7 +263,7 @@ class QueueMachine(RuleBasedStateMachine):
             job = self.job(entry)
             execution.begin(job)
             job.getRetryPolicy().max_interruptions = None
-            recovery.hand_back(job.agent, job)
+            recovery.hand_back(job.agent, job, self.queue)
             entry.place, entry.key = QUEUED, (0, timekeys.FRONT, self.next_turn())
 
     @rule(index=indexes, after=seconds)
@@ -390,7 +391,7 @@ class StatusMachine(RuleBasedStateMachine):
         self.agent.claimJob()
 
     def fire_hand_back(self):
-        recovery.hand_back(self.agent, self.job)
+        recovery.hand_back(self.agent, self.job, self.client.queue)
 
     def fire_begin(self):
         execution.begin(self.job)
@@ -475,8 +476,17 @@ class Machines(unittest.TestCase):
         log.addHandler(handler)
         self.addCleanup(log.removeHandler, handler)
 
+    def run_machine(self, machine):
+        """Run *machine*; tell a failure whole, with its steps and its blob."""
+        try:
+            run_state_machine_as_test(machine, settings=BOUNDED)
+        except Exception as error:
+            # the runner shows neither groups nor notes
+            told = ''.join(traceback.format_exception(error))
+            raise AssertionError(told) from None
+
     def test_the_queue_does_what_its_model_does(self):
-        run_state_machine_as_test(QueueMachine, settings=BOUNDED)
+        self.run_machine(QueueMachine)
 
     def test_a_job_goes_through_the_arrows_and_no_other_way(self):
-        run_state_machine_as_test(StatusMachine, settings=BOUNDED)
+        self.run_machine(StatusMachine)

@@ -134,6 +134,25 @@ class HandOver(contracts.InWorld, unittest.TestCase):
         self.assert_waiting()
         self.assertEqual(list(self.agent.completed), [job])
 
+    def test_the_jobs_of_an_agent_that_was_removed_are_handed_back_too(self):
+        agents = self.agent.parent
+        for remove in (lambda: agents.pop('main'), lambda: agents.__delitem__('main'),
+                       agents.clear):
+            jobs = [self.put(), self.put()]
+            self.claimed(jobs[0])
+            remove()
+            self.assertEqual(self.hand_over(), 1)
+            self.assert_waiting(*jobs)
+            self.assertEqual(agents.retired, ())
+            agents['main'] = self.agent
+            for job in jobs:
+                self.queue.remove(job)
+
+    def test_an_agent_that_is_removed_empty_is_forgotten(self):
+        agents = self.agent.parent
+        agents.pop('main')
+        self.assertEqual(agents.retired, ())
+
     def test_a_stand_in_for_an_expired_job_is_handed_back(self):
         job = self.put(begin_by=MINUTE)
         self.world.clock.advance(2 * MINUTE)

@@ -21,7 +21,8 @@ class Keys(unittest.TestCase):
             {18})
 
     def test_keys_compare_as_what_they_say(self):
-        parts = sorted(itertools.product((0, 255, 256, 2**40), range(3), (1, 2**33), (0, 15)))
+        parts = sorted(itertools.product(
+            (0, 255, 256, 2**40), range(3), (1, 2**33), (0, 15)))
         keys = [timekeys.make(*one) for one in parts]
         self.assertEqual(keys, sorted(keys))
 

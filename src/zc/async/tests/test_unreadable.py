@@ -27,19 +27,24 @@ class Unreadable(unittest.TestCase):
         self.module.Job = job.Job
         exec('class Passing(Job): pass\n'
              'def gone(job): return False\n', self.module.__dict__)
-        self.db = ZODB.DB(MappingStorage())
-        self.addCleanup(self.db.close)
-        self.manager = transaction.TransactionManager()
-        self.root = self.db.open(self.manager).root()
+        self.storage = MappingStorage()
+        self.addCleanup(self.storage.close)
+        self.root = self.open()
         queues = self.root[interfaces.KEY] = queue.Queues()
         queues[''] = queue.Queue()
+
+    def open(self):
+        """Return the root, in a database that knows no classes yet."""
+        self.manager = transaction.TransactionManager()
+        connection = ZODB.DB(self.storage).open(self.manager)
+        self.addCleanup(self.manager.abort)
+        return connection.root()
 
     def reopen(self):
         """Forget what is loaded, and the module."""
         self.manager.commit()
         del sys.modules['zc_async_passing']
-        # a database of its own: ZODB remembers the classes that it found
-        self.root = ZODB.DB(self.db.storage).open().root()
+        self.root = self.open()
         return self.root[interfaces.KEY]['']
 
     def test_a_job_whose_class_is_gone_is_passed_over(self):

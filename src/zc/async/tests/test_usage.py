@@ -10,12 +10,14 @@ import sys
 import tempfile
 import types
 import unittest
+from unittest import mock
 
 import manuel.doctest
 import manuel.footnote
 import manuel.testing
 import transaction
 import ZODB
+from ZODB.Connection import Connection
 from zope.testing import cleanup
 
 from .. import dispatcher
@@ -42,52 +44,64 @@ class Stage:
         self.globs = self.module.__dict__
 
     def set_up(self, test):
+        """Set the stage; what is undone is undone after a page broke off, too."""
+        # connections that an earlier test left open would fail our commits
+        transaction.manager.clearSynchs()
+        transaction.abort()
+        test.addCleanup(cleanup.cleanUp)
+        test.addCleanup(self.globs.clear)
         self.module.__name__ = 'library'
         sys.modules['library'] = self.module
-        self.home = os.getcwd()
-        self.folder = tempfile.TemporaryDirectory()
-        self.uuid_file = os.environ.get('ZC_ASYNC_UUID')
-        os.environ['ZC_ASYNC_UUID'] = os.path.join(self.folder.name, 'uuid.txt')
-        os.chdir(self.folder.name)
-        # The pages show jobs that fail, and failures are logged.
-        self.log = logging.getLogger('zc.async')
-        self.log_state = self.log.propagate, self.log.handlers[:]
-        self.log.propagate = False
-        self.log.handlers[:] = [logging.NullHandler()]
+        test.addCleanup(sys.modules.pop, 'library')
+        self.move_to_a_folder(test)
+        self.silence_the_log(test)
+        test.addCleanup(self.remove_folders)
+        test.addCleanup(self.close_databases)
+        test.addCleanup(self.stop_dispatchers)
 
-    def tear_down(self, test):
-        """Leave nothing running, also after a page that broke off."""
-        transaction.abort()
-        self.stop_dispatchers()
-        self.close_databases()
-        self.log.propagate, self.log.handlers[:] = self.log_state
-        os.chdir(self.home)
-        if self.uuid_file is None:
-            del os.environ['ZC_ASYNC_UUID']
-        else:
-            os.environ['ZC_ASYNC_UUID'] = self.uuid_file
-        for made in list(self.globs.values()):
-            if isinstance(made, tempfile.TemporaryDirectory):
-                made.cleanup()
-        self.folder.cleanup()
-        self.globs.clear()
-        del sys.modules['library']
-        cleanup.cleanUp()
+    def move_to_a_folder(self, test):
+        """Let the files that are made, of databases and the UUID, be nobody's."""
+        folder = tempfile.TemporaryDirectory()
+        test.addCleanup(folder.cleanup)
+        test.addCleanup(os.chdir, os.getcwd())
+        os.chdir(folder.name)
+        told = mock.patch.dict(
+            os.environ, ZC_ASYNC_UUID=os.path.join(folder.name, 'uuid.txt'))
+        told.start()
+        test.addCleanup(told.stop)
+
+    def silence_the_log(self, test):
+        """The pages show jobs that fail, and failures are logged."""
+        log = logging.getLogger('zc.async')
+        silent = mock.patch.multiple(
+            log, propagate=False, handlers=[logging.NullHandler()])
+        silent.start()
+        test.addCleanup(silent.stop)
+
+    def made(self, *classes):
+        """Return what the page has made of *classes*."""
+        return [thing for thing in self.globs.values() if isinstance(thing, classes)]
 
     def stop_dispatchers(self):
         """A virtual reactor stops in this thread, a real one in its own."""
-        reactor = self.globs.get('reactor')
-        if isinstance(reactor, testing.Reactor):
-            if reactor.started:
+        if self.made(testing.Reactor):
+            for reactor in self.made(testing.Reactor):
                 reactor.stop()
         elif dispatcher.get() is not None:
             testing.tear_down_dispatcher(dispatcher.get())
         dispatcher.clear()
 
     def close_databases(self):
-        for made in list(self.globs.values()):
-            if isinstance(made, ZODB.DB):
-                made.close()
+        transaction.abort()
+        for connection in self.made(Connection):
+            if connection.opened is not None:
+                connection.close()
+        for database in self.made(ZODB.DB):
+            database.close()
+
+    def remove_folders(self):
+        for folder in self.made(tempfile.TemporaryDirectory):
+            folder.cleanup()
 
 
 def reader():
@@ -100,7 +114,7 @@ def page(path):
     stage = Stage()
     return manuel.testing.TestSuite(
         reader(), path, globs=stage.globs,
-        setUp=stage.set_up, tearDown=stage.tear_down)
+        setUp=stage.set_up)
 
 
 class EveryExampleIsRun(unittest.TestCase):

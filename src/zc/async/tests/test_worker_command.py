@@ -1,9 +1,13 @@
 """``zc-async worker``: what it is told, what it checks, and what it refuses."""
 import argparse
+import configparser
 import contextlib
 import io
+import json
 import logging
 import os
+import re
+import shlex
 import signal
 import socket
 import unittest
@@ -21,6 +25,8 @@ from ..ops import worker
 from ..ops.options import Refused
 from ..queue import Queue
 from ..queue import Queues
+from .checkout import needs_checkout
+from .checkout import ROOT
 
 
 def settle(*words, **environ):
@@ -516,3 +522,79 @@ class Foreground(unittest.TestCase):
         self.assertEqual(running.said(), '')
 
 
+
+
+@needs_checkout
+class Deployment(unittest.TestCase):
+    """The files of the worked example say nothing that the worker does not know."""
+
+    folder = ROOT / 'examples' / 'deploy'
+
+    def read(self, name):
+        return (self.folder / name).read_text(encoding='utf-8')
+
+    def settle(self, environ):
+        """Return the settings that the variables of *environ* ask for."""
+        ours = {name: value for name, value in environ.items()
+                if name.startswith(options.PREFIX)}
+        known = {option.key for option in options.OPTIONS} | {'ZC_ASYNC_URI'}
+        self.assertLessEqual(ours.keys(), known)
+        return settle(**ours)
+
+    def unit(self):
+        found = configparser.ConfigParser(interpolation=None, strict=True)
+        found.optionxform = str
+        found.read_string(self.read('zc-async-worker.service'))
+        return found['Service']
+
+    def test_the_environment_file(self):
+        lines = [line for line in self.read('worker.env').splitlines()
+                 if line and not line.startswith('#')]
+        environ = dict(line.split('=', 1) for line in lines)
+        found = self.settle(environ)
+        self.assertEqual((found.processes, found.install), (2, False))
+        self.assertEqual(os.path.basename(found.config), 'worker.conf')
+        for name in re.findall(r'\$\((\w+)\)', self.read('worker.conf')):
+            self.assertIn(name, environ)
+        unit = self.unit()
+        self.assertLess(found.grace, int(unit['TimeoutStopSec']))
+        self.assertTrue(found.uuid_file.startswith(unit['WorkingDirectory']))
+
+    def test_the_unit(self):
+        unit = self.unit()
+        _program, *words = shlex.split(unit['ExecStart'])
+        self.assertEqual(words, ['worker'])
+        self.assertEqual((unit['Type'], unit['NotifyAccess'], unit['KillMode']),
+                         ('notify', 'main', 'mixed'))
+        self.assertGreater(int(unit['WatchdogSec']) / 2, worker.TICK)
+        self.assertEqual(unit['RestartPreventExitStatus'], '2')
+        self.assertEqual(os.path.basename(unit['EnvironmentFile']), 'worker.env')
+
+    def test_the_container(self):
+        lines = self.read('Containerfile').replace('\\\n', ' ').splitlines()
+        said = dict(line.split(' ', 1) for line in lines
+                    if line and not line.startswith('#'))
+        self.assertEqual(json.loads(said['ENTRYPOINT']), ['zc-async', 'worker'])
+        self.assertEqual(said['STOPSIGNAL'], 'SIGTERM')
+        self.assertEqual(said['VOLUME'], said['WORKDIR'])
+        [extras] = re.findall(r'zc\.async\[([\w,]+)\]', said['RUN'])
+        for extra in extras.split(','):
+            self.assertRegex((ROOT / 'setup.py').read_text(), rf"'{extra}': ")
+
+    def test_the_composition(self):
+        text = self.read('compose.yaml')
+        pairs = re.findall(r'(?m)^      (\w+): "?(.*?)"?$', text)
+        self.assertEqual(len(pairs), 8)
+        environ = {name: re.sub(r'\$\{[^}]*\}', 'secret', value) for name, value in pairs}
+        found = self.settle(environ)
+        self.assertEqual((found.processes, found.install), (4, True))
+        databases.Source(found)
+        [seconds] = re.findall(r'stop_grace_period: (\d+)s', text)
+        self.assertLess(found.grace, int(seconds))
+        [folder] = re.findall(r'- worker:(\S+)', text)
+        self.assertIn(f'VOLUME {folder}', self.read('Containerfile'))
+
+    def test_every_file_is_described(self):
+        for name in os.listdir(self.folder):
+            if name != 'README.rst':
+                self.assertIn(f'``{name}``', self.read('README.rst'))

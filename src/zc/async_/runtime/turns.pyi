@@ -3,6 +3,7 @@ from typing import Any
 GROUP: int
 COMPANY: float
 _TRIES: int
+_PAUSE: float
 class ChoiceFailed(Exception):
     def __init__(self, name, error) -> None: ...
     name: Any
@@ -38,6 +39,7 @@ class Turns:
     _waiting: Any
     _leading: bool
     _typical: float
+    _turn_time: float
     _next_due: Any
     _committer: Any
     _connection: Any
