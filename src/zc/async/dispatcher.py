@@ -139,12 +139,10 @@ class Dispatcher:
             self.activated = None
 
     def _let_jobs_end(self):
-        end = clock.monotonic() + self.shutdown_grace
         for pool in self._pools():
             pool.setSize(0)
-        for pool in self._pools():
-            for thread in pool.threads:
-                thread.join(max(0, end - clock.monotonic()))
+        threads.join([thread for pool in self._pools() for thread in pool.threads],
+                     self.shutdown_grace)
 
     def _pools(self):
         return [pool for pools in list(self.queues.values())

@@ -73,8 +73,8 @@ class Queues(_Children):
 class DispatcherAgents(_Children):
     """See `IDispatcherAgents`."""
 
-    ping_interval = datetime.timedelta(seconds=30)
-    ping_death_interval = datetime.timedelta(seconds=60)
+    ping_interval = datetime.timedelta(seconds=5)
+    ping_death_interval = datetime.timedelta(seconds=15)
 
     #: Agents that were removed while they held jobs: these may have to be
     #: handed back one day.

@@ -42,7 +42,7 @@ def time_sleep(seconds):
 
 @zope.interface.implementer(IClock)
 class VirtualClock:
-    """A clock that stands still unless it is set.  Steady time stays real."""
+    """A clock that stands still unless it is set; its steady time too."""
 
     def __init__(self, moment):
         self.moment = moment
@@ -51,7 +51,7 @@ class VirtualClock:
         return self.moment
 
     def monotonic(self):
-        return time.monotonic()
+        return clock.to_micros(self.moment) / 1e6
 
 
 class _DatetimeType(type):

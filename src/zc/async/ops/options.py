@@ -231,10 +231,10 @@ OPTIONS = (
            'how long jobs may go on when the process is to stop (default: 20)', 'SECONDS'),
     Option('ping_interval', _seconds(0.1), None,
            'how often to give a sign of life in the database (default: as stored '
-           'there, at first 30)', 'SECONDS'),
+           'there, at first 5)', 'SECONDS'),
     Option('death_interval', _seconds(0.5), None,
            'after how much silence others take this process for dead (default: as '
-           'stored there, at first 60)', 'SECONDS'),
+           'stored there, at first 15)', 'SECONDS'),
     Option('restart_delay', _seconds(0.01), 1.0,
            'how long the supervisor waits before it replaces a process, doubled up '
            'to a minute while that dies soon again (default: 1)', 'SECONDS'),
@@ -290,7 +290,7 @@ def _check_together(found):
                       f'{PREFIX}URI or {PREFIX}CONFIG')
     ping, death = found['ping_interval'], found['death_interval']
     if ping is not None or death is not None:
-        ping, death = ping or 30, death or 60
+        ping, death = ping or 5, death or 15
         if death <= max(ping, found['poll_interval']):
             raise Refused(
                 f'a process that may be silent for {death:g} s must give a sign of life '

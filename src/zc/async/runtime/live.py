@@ -2,7 +2,6 @@
 import transaction
 
 from .. import chance
-from .. import clock
 from .. import describe
 from .. import outage
 from ..interfaces import NotStorableError
@@ -40,16 +39,17 @@ class Live:
 
     def get_annotation(self, job, name, default, timeout, poll):
         """Return the annotation, waiting for it up to *timeout* seconds."""
-        end = clock.monotonic() + timeout
+        left = timeout  # by what was waited: virtual time stands still meanwhile
         missing = object()
         while True:
             found = self._in_transaction(
                 job, lambda job: job.annotations.get(name, missing))
             if found is not missing:
                 return found
-            left = end - clock.monotonic()
-            if left <= 0 or self._pause(min(max(poll, SHORTEST), left)):
+            step = min(max(poll, SHORTEST), left)
+            if left <= 0 or self._pause(step):
                 return default
+            left -= step
 
     def _in_transaction(self, job, work):
         """Do *work* with *job* in a connection of its own and commit."""

@@ -122,7 +122,7 @@ class Survey:
 
     def _inherit(self, queue, agents):
         """Take over from an earlier process; return whether it is gone."""
-        if agents.dead or sole_process(queue._p_jar.db()):
+        if self._turns.sightings.is_dead(agents) or sole_process(queue._p_jar.db()):
             agents.deactivate()
             self._refused.discard(queue._p_oid)
             return True

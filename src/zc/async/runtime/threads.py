@@ -1,6 +1,7 @@
 """Worker threads: the one place that starts threads."""
 import queue
 import threading
+import time
 
 from .. import log
 
@@ -12,6 +13,13 @@ def start(target, name):
     thread = threading.Thread(target=target, name=name, daemon=True)
     thread.start()
     return thread
+
+
+def join(threads, seconds):
+    """Wait for *threads* to end, up to *seconds* in all."""
+    end = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0, end - time.monotonic()))
 
 
 class Pool:

@@ -22,6 +22,7 @@ from ..model import callbacks
 from ..model import execution
 from ..model import outcomes
 from ..model.liveness import fence_agents
+from . import sightings
 from .attempt import abort
 from .effects import has_effects
 from .mending import mend
@@ -65,6 +66,7 @@ class Turns:
         self._leading = False
         self._typical = 0.0    # seconds that a job takes these days
         self._turn_time = 0.0  # and a turn
+        self.sightings = sightings.Sightings()
         self._next_due = None  # microseconds, as the latest claims found it
         self._committer = None
         self._connection = None
@@ -281,14 +283,29 @@ class Turns:
                 or not self._services.works_for(queue)):
             return []
         if pings:
-            queue.dispatchers.ping(self._services.UUID)
+            self._ping(queue, agents)
         claimed = []
         for agent in agents.values() if claim else ():
             if (queue.name, agent.name) not in failed:
                 claimed += self._claim(queue, agent)
         if claimed:
             fence_agents(agents)
+            if sightings.ping_with_claim(agents):
+                agents.last_ping.beat()
         return claimed
+
+    def _ping(self, queue, agents):
+        """Give a sign of life if it is time, and take over from a dead neighbour."""
+        if sightings.ping_due(agents):
+            agents.last_ping.beat()
+        dead = self.sightings.dead_neighbour(queue, agents.UUID)
+        if dead is not None:
+            log.events.error(
+                'dispatcher %s was silent for %d seconds, its last ping is of %s: '
+                '%s takes over its jobs', dead.UUID, self.sightings.silence(dead),
+                dead.last_ping.value, agents.UUID)
+            fence_agents(agents)
+            dead.deactivate()
 
     def _claim(self, queue, agent):
         claimed = []

@@ -696,7 +696,7 @@ class TakingOver(Case):
         ping = gone.agents.last_ping.value
         with self.assertLogs('zc.async.events', 'ERROR') as logs:
             self.start()
-            self.pass_time(50)
+            self.pass_time(10)
         self.assertEqual(len(logs.output), 1, 'it is said once')
         self.assertIn(str(EARLIER), logs.output[0])
         self.assertIs(job.status, ASSIGNED)
@@ -718,13 +718,45 @@ class TakingOver(Case):
         job = Job(multiply, 6, 7)
         gone = Gone(self.queue, EARLIER, job)
         self.start(NEIGHBOUR)
-        self.pass_time(30)
+        self.pass_time(15)
         self.assertIs(job.status, ASSIGNED)
         with self.assertLogs('zc.async.events', 'ERROR') as logs:
-            self.pass_time(60)
+            self.pass_time(10)
         self.assertIn(str(EARLIER), logs.output[0])
         self.assertIsNone(gone.agents.activated)
         self.assertEqual(job.result, 42)
+
+    def test_one_that_pings_is_never_dead_however_long_its_job_takes(self):
+        self.begin()
+        job = Job(multiply, 6, 7)
+        gone = Gone(self.queue, EARLIER, job)
+        self.start(NEIGHBOUR)
+        for _number in range(10):
+            self.pass_time(10)
+            gone.agents.last_ping.beat()
+            transaction.commit()
+        self.assertIs(job.status, ASSIGNED)
+
+    def test_a_clock_that_jumps_makes_nobody_dead(self):
+        self.begin()
+        job = Job(multiply, 6, 7)
+        gone = Gone(self.queue, EARLIER, job)
+        self.start(NEIGHBOUR)
+        gone.agents.last_ping.micros -= 3600 * 1_000_000
+        gone.agents.last_ping.count += 1
+        transaction.commit()
+        self.pass_time(10)
+        self.assertTrue(gone.agents.dead, 'by its own clock')
+        self.assertIs(job.status, ASSIGNED)
+
+    def test_one_that_holds_nothing_may_be_silent_longer(self):
+        self.begin()
+        gone = Gone(self.queue, EARLIER)
+        self.start(NEIGHBOUR)
+        self.pass_time(40)
+        self.assertIsNotNone(gone.agents.activated)
+        self.pass_time(15)
+        self.assertIsNone(gone.agents.activated)
 
     def test_one_that_was_taken_for_dead_and_is_not_comes_back(self):
         self.begin()
@@ -741,7 +773,7 @@ class TakingOver(Case):
         ping = self.queue.dispatchers[EARLIER].last_ping
         count = ping.count
         self.pass_time(20)
-        self.assertEqual(ping.count, count)
+        self.assertEqual(ping.count, count, 'it is idle')
         self.pass_time(45)
         self.assertEqual(ping.count, count + 2)
 

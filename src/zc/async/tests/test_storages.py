@@ -264,7 +264,7 @@ class PostgreSQL(Shared, unittest.TestCase):
         with servers.opened(self.uri) as db:
             servers.wait_until(lambda: self.done(db) == 300, 'all jobs are done')
             self.check(db, [worker])
-            self.stop([worker])
+            self.end([worker])
 
     @needs_checkout
     def test_the_configuration_file_of_the_example(self):

@@ -6,6 +6,7 @@ import io
 import logging
 import pickle
 import threading
+import time
 import unittest
 import uuid
 
@@ -213,9 +214,9 @@ class WaitingForJobs(VirtualCase):
 
     def test_a_job_that_nobody_will_do_times_out_at_once(self):
         job = self.put(multiply, 6, 7, begin_after=START.replace(year=2007))
-        started = clock.monotonic()
+        started = time.monotonic()
         self.assertEqual(self.wait_for(job, attempts=20), 'TIME OUT\n')
-        self.assertLess(clock.monotonic() - started, 5)
+        self.assertLess(time.monotonic() - started, 5)
 
     def test_a_job_that_does_not_end_times_out(self):
         job = self.put(block)
