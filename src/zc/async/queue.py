@@ -86,6 +86,11 @@ class DispatcherAgents(_Children):
         self.activation = Activation()
         self.last_ping = Ping()
 
+    def __setitem__(self, name, agent):
+        if name in self and self[name] is not agent:
+            del self[name]
+        super().__setitem__(name, agent)
+
     def __delitem__(self, name):
         agent = self[name]
         super().__delitem__(name)

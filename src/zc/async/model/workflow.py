@@ -7,8 +7,10 @@ its own.
 """
 import persistent
 
+from ..interfaces import AsyncError
 from ..interfaces import NEW
 from ..threadlocal import local
+from .retry import RetryCommonForever
 
 
 def list_of(*jobs):
@@ -24,6 +26,17 @@ def run_serial(*jobs, postprocess):
 def run_parallel(*jobs, postprocess):
     """What a parallel job calls."""
     return Course(local.getJob(), postprocess, None).start()
+
+
+class RetryArrival(RetryCommonForever):
+    """An arrival that is lost would let the workflow wait for ever."""
+
+    other_errors = (((Exception,), 'arrival_error', 20, 1, 1, 60),)
+
+    def jobError(self, failure, data_cache):
+        """See `..interfaces.IRetryPolicy`."""
+        return self._process(
+            failure, data_cache, self.internal_exceptions + self.other_errors)
 
 
 class Course(persistent.Persistent):
@@ -57,12 +70,19 @@ class Course(persistent.Persistent):
             part = self.main.args[self.taken]
             self.taken += 1
             # after the part's own callbacks, which may add parts
-            part.addCallback(self.arrive)
+            part.addCallback(self.arrive, retry_policy_factory=RetryArrival)
             if part.status is NEW:
-                self.main.queue.put(part)
+                self._put(part)
         if self.arrived == len(self.main.args) and self.last.status is NEW:
             self.last.args.extend(self.main.args)
-            self.main.queue.put(self.last)
+            self._put(self.last)
+
+    def _put(self, job):
+        """Put *job*; where that is refused, it has failed, and is not waited for."""
+        try:
+            self.main.queue.put(job)
+        except (AsyncError, TypeError, ValueError) as error:
+            job.fail(error)
 
     def _has_room(self):
         return self.at_once is None or self.taken - self.arrived < self.at_once

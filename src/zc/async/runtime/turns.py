@@ -255,8 +255,9 @@ class Turns:
     def _once(self, batch, claim, pings, failed):
         """One transaction; return the tickets of what it claimed."""
         connection = self._open()
-        self._manager.begin()
         try:
+            # a begin that fails has begun, too, and has to be aborted
+            self._manager.begin()
             resumed = self._apply_all(batch)
             queues = connection.root().get(KEY) or {}
             claimed, due = [], []

@@ -57,6 +57,7 @@ CLASSES = {
     'zc.async.model.retry.NeverRetry': 'data parent',
     'zc.async.model.retry.RetryCommonForever': 'data parent',
     'zc.async.model.retry.RetryCommonFourTimes': 'data parent',
+    'zc.async.model.workflow.RetryArrival': 'data parent',
     'zc.async.model.workflow.Course': 'arrived at_once last main taken',
     'zc.async.queue.DispatcherAgents':
         'UUID activation data last_ping name parent ping_death_interval '
@@ -155,6 +156,8 @@ class StoredForm(contracts.InWorld, unittest.TestCase):
     def wait_for_parts(self):
         main = self.put(parallel(contracts.nothing, contracts.nothing))
         self.claimed(main)()
+        arrival, = main.args[1].callbacks
+        arrival.getRetryPolicy()
         self.claimed(main.args[0])()
         deferred = self.begun(self.put())
         execution.await_deferred(deferred)

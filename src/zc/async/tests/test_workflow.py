@@ -59,6 +59,19 @@ class Serial(InWorkflow, unittest.TestCase):
         self.step()
         self.assertEqual(list(self.queue), [main.args[1]])
 
+    def test_a_part_that_cannot_be_put_has_failed(self):
+        self.queue.quotas.create('scarce')
+        second = Job(echo, 2)
+        main = serial(Job(echo, 1), second, Job(echo, 3), postprocess=results)
+        second.quota_names = ('scarce',)
+        self.start(main)
+        self.queue.quotas.remove('scarce')
+        self.drain()
+        self.assertIs(main.status, COMPLETED)
+        first, failure, third = main.result
+        self.assertEqual((first, third), (1, 3))
+        self.assertEqual(failure.getErrorMessage(), "('unknown quota name', 'scarce')")
+
     def test_the_result_is_the_list_of_the_parts(self):
         main = self.start(serial(Job(echo, 1), Job(echo, 2)))
         self.drain()
