@@ -10,6 +10,7 @@ import functools
 import html
 import http.client
 import json
+import os
 import re
 import shutil
 import signal
@@ -23,7 +24,7 @@ import urllib.parse
 import urllib.request
 
 from . import servers
-from .checkout import ROOT, needs_checkout
+from .checkout import ROOT, needs_checkout, run
 from .servers import wait_until
 
 EXAMPLES = ROOT / 'examples'
@@ -33,12 +34,9 @@ NAMES = ('ztk', 'zope', 'pyramid')
 
 @functools.cache
 def prepare(name):
-    """Make the environment of example *name*, once."""
-    done = subprocess.run(
-        [sys.executable, SCRIPT, name, '--prepare'], stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
-    if done.returncode:
-        raise AssertionError(f'no environment for {name}:\n{done.stdout}')
+    """Make the environment of example *name*, once; return its Python."""
+    return run(sys.executable, SCRIPT, name, '--prepare', cwd=ROOT,
+               timeout=600).splitlines()[-1]
 
 
 class Server:
@@ -265,6 +263,21 @@ class Pyramid(Promises, Case):
     """Pyramid, with a connection of each request's own."""
 
     name = 'pyramid'
+
+
+@needs_checkout
+class WithZope(unittest.TestCase):
+    """The tests that need Zope, which the development environment has not."""
+
+    level = 2
+
+    def test_jobs_of_zope(self):
+        environ = {name: value for name, value in os.environ.items()
+                   if name != 'PYTHONPATH'}
+        with servers.folder() as folder:
+            said = run(prepare('zope'), '-m', 'unittest', 'zc.async.tests.test_zope_job',
+                       cwd=folder, env=environ, timeout=300)
+        self.assertRegex(said, r'Ran \d{2,} tests in .*\n\nOK\n$')  # none skipped
 
 
 # In a browser
