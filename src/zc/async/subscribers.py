@@ -29,6 +29,7 @@ from .opened import DatabaseInstaller
 from .opened import read_only
 from .queue import Queue
 from .queue import Queues
+from .runtime.mending import mend
 from .signals import restore_signal_handlers  # noqa: F401 documented here
 from .signals import signal_handlers  # noqa: F401 documented here
 from .signals import SIGNALS  # noqa: F401 documented here
@@ -58,6 +59,8 @@ class QueueInstaller(DatabaseInstaller):
 
     def install(self, db):
         """Make the queues that *db* has not."""
+        # also for processes that only put jobs
+        mend(db)
         name = self.options().get('db-name', self.db_name)
         if name is not None and name not in db.databases:
             raise ValueError(

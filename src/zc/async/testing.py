@@ -5,6 +5,7 @@ when a test lets it.
 """
 import bisect
 import collections
+import contextlib
 import copyreg
 import datetime
 import itertools
@@ -15,13 +16,17 @@ import time
 
 import transaction
 import zope.interface
+from transaction.interfaces import NoTransaction
 
+from . import byhand
 from . import clock
+from . import describe
 from . import dispatcher as dispatchers
 from .interfaces import ACTIVE
 from .interfaces import CALLBACKS
 from .interfaces import COMPLETED
 from .interfaces import IClock
+from .interfaces import IJob
 from .interfaces import IReactor
 
 _REAL = datetime.datetime
@@ -144,6 +149,47 @@ def set_now(moment):
     """Set virtual time to *moment* (naive: UTC).  Install it if need be."""
     setUpDatetime()
     clock.install(VirtualClock(clock.utc(moment)))
+
+
+class VirtualTime:
+    """What `virtual_time` gives: the time, and ways to change it."""
+
+    @property
+    def now(self):
+        """The time, as an aware datetime in UTC."""
+        return clock.now()
+
+    def set(self, moment):
+        """Set the time to *moment* (naive: UTC)."""
+        set_now(moment)
+
+    def advance(self, seconds):
+        """Let *seconds*, a number or a timedelta, pass; return the new time."""
+        if not isinstance(seconds, datetime.timedelta):
+            seconds = datetime.timedelta(seconds=seconds)
+        if seconds < datetime.timedelta():
+            raise ValueError(f'time cannot advance by {seconds}; use set() to go back')
+        set_now(clock.now() + seconds)
+        return clock.now()
+
+
+@contextlib.contextmanager
+def virtual_time(moment=None):
+    """Let time stand still at *moment* (naive: UTC), by default this one.
+
+    A context manager that gives a `VirtualTime`.  May be nested; afterwards
+    time is what it was before.  The whole process is concerned, with all its
+    threads.
+    """
+    before, outer = _before, clock.now()
+    set_now(outer if moment is None else moment)
+    try:
+        yield VirtualTime()
+    finally:
+        if before is None:
+            tearDownDatetime()
+        elif _before is not None:  # else a reactor that was stopped has ended it
+            set_now(outer)
 
 
 # The reactor
@@ -316,6 +362,13 @@ def wait_for(condition, seconds=10):
     return _poll(condition, seconds, transaction.begin)
 
 
+def wait_until(condition, message='the condition did not come true', seconds=6):
+    """Wait like `wait_for`; raise AssertionError, with *message*, if in vain."""
+    found = wait_for(condition, seconds)
+    _or_fail(found, seconds, message)
+    return found
+
+
 def _poll(condition, seconds, before=lambda: None):
     end = time.monotonic() + seconds
     while True:
@@ -390,6 +443,190 @@ def wait_for_death(agents, seconds=6):
     """Wait until a dispatcher counts as dead, by its *agents* in a queue."""
     _or_fail(wait_for(lambda: agents.dead, seconds), seconds,
              f'dispatcher {agents.UUID} did not die')
+
+
+# Work without a dispatcher
+
+#: Jobs that `drain` does where no limit is given: more are taken for a mistake.
+_ENOUGH = 10_000
+
+
+def drain(queue, limit=None):
+    """Do what is due in *queue*, here and now, and return the jobs that were done.
+
+    In due order, each as a worker does it: in transactions of its own, with
+    retries, callbacks, and whatever it puts.  A retry that has to wait and a job
+    that is scheduled for later stay in the queue.  With *limit*, no more jobs
+    than that; without, RuntimeError where there seems to be no end.
+
+    Raise ValueError where the transaction has changes: they would be lost, and
+    what was put not be seen.
+    """
+    manager = queue._p_jar and queue._p_jar.transaction_manager
+    for one in filter(None, (manager, transaction.manager)):
+        _check_unchanged(one)
+    if manager is None:
+        raise ValueError('the queue is in no database; add it and commit')
+    keys = _drain(queue._p_jar.db(), queue.name, limit)
+    _look_again_unless_explicit(manager)
+    return _jobs(queue._p_jar, keys)
+
+
+def _check_unchanged(manager):
+    try:
+        changed = manager.get()._resources
+    except NoTransaction:
+        return
+    if changed:
+        raise ValueError(
+            'the transaction has changes; commit or abort them before jobs are run')
+
+
+def _look_again_unless_explicit(manager):
+    """Like `look_again`; an explicit manager is left to its owner."""
+    if not getattr(manager, 'explicit', False):
+        look_again(manager)
+
+
+def _drain(database, name, limit=None):
+    """Drain the queue *name* of *database*; return the keys of the jobs."""
+    keys = []
+    with byhand.Hands(database, name) as hands:
+        while limit is None or len(keys) < limit:
+            key = hands.work()
+            if key is None:
+                break
+            keys.append(key)
+            if limit is None and len(keys) >= _ENOUGH:
+                raise RuntimeError(
+                    f'{_ENOUGH} jobs were run and there is no end; does a job put '
+                    f'itself again?  Give a limit')
+    return keys
+
+
+def _jobs(connection, keys):
+    """Return the jobs of *keys* as *connection* sees them, each once."""
+    jobs = []
+    for oid, database_name in dict.fromkeys(keys):
+        job = connection.get_connection(database_name).get(oid)
+        if job._call.method == 'fail' and IJob.providedBy(job._call.target):
+            job = job._call.target  # what was claimed lets this one fail: it is late
+        jobs.append(job)
+    return jobs
+
+
+@contextlib.contextmanager
+def inline(queue):
+    """Do what is due in *queue* right after each commit of this thread.
+
+    A context manager that gives the list of the jobs that were done so far.  It
+    is done as `drain` does it, before ``commit`` returns.
+    """
+    connection = queue._p_jar
+    if connection is None:
+        raise ValueError('the queue is in no database; add it and commit')
+    jobs, thread = [], threading.get_ident()
+
+    def commit_and_run(committed):
+        commit(committed)
+        if threading.get_ident() == thread and not byhand.busy():
+            _check_unchanged(transaction.manager)
+            keys = _drain(database, name)
+            _look_again_unless_explicit(connection.transaction_manager)
+            jobs.extend(_jobs(connection, keys))
+
+    database, name = connection.db(), queue.name
+    commit = transaction.Transaction.commit
+    # not a hook: what hooks raise is swallowed, and they run before it is over
+    transaction.Transaction.commit = commit_and_run
+    try:
+        yield jobs
+    finally:
+        transaction.Transaction.commit = commit
+
+
+# What was put
+
+#: Stands for whatever a job may have.
+_ANY = object()
+
+
+def put_jobs(queue, call=None, args=_ANY, kwargs=_ANY, begin_after=_ANY, **attributes):
+    """Return the jobs in *queue* that are as described, in due order.
+
+    *queue* may also be any iterable of jobs, such as what `drain` returned.
+    *call* is what they call, or its dotted name; *args* and *kwargs* are exactly
+    what they call it with; *begin_after* is a datetime (naive: UTC), or None for
+    those that need not wait; anything else is an attribute of theirs, like
+    ``quota_names``.
+    """
+    return [job for job in queue
+            if (call is None or _calls(job, call))
+            and (args is _ANY or tuple(job.args) == tuple(args))
+            and (kwargs is _ANY or dict(job.kwargs) == dict(kwargs))
+            and (begin_after is _ANY or _begins(job, begin_after))
+            and all(getattr(job, name) == value for name, value in attributes.items())]
+
+
+def _calls(job, call):
+    if isinstance(call, str):
+        return job.kind == call
+    try:
+        return job.callable == call
+    except AttributeError:
+        return False  # a method that is gone
+
+
+def _begins(job, moment):
+    if moment is None:
+        return job.begin_after is None or job.begin_after <= clock.now()
+    return job.begin_after == clock.utc(moment)
+
+
+def assert_put(queue, call=None, count=None, **description):
+    """Raise AssertionError unless *queue* has a job as described; return the first.
+
+    With *count*, there must be so many.  The description is that of `put_jobs`.
+    """
+    found = put_jobs(queue, call, **description)
+    if not found if count is None else len(found) != count:
+        number = f'{len(found) or "no"} job' + 's' * (len(found) > 1)
+        verb = 'were' if len(found) > 1 else 'was'
+        wanted = '' if count is None else f' instead of {count}'
+        raise AssertionError(f'{number}{_told(call, description)} {verb} put{wanted}; '
+                             f'there is {_shown(queue)}')
+    return found[0] if found else None
+
+
+def assert_not_put(queue, call=None, **description):
+    """Raise AssertionError if *queue* has a job as described by `put_jobs`."""
+    found = put_jobs(queue, call, **description)
+    if found:
+        raise AssertionError(f'a job{_told(call, description)} was put: {_shown(found)}')
+
+
+def _told(call, description):
+    """Return how a description is told, after 'job'."""
+    told = [f'{name} {describe.safe_repr(value, 200)}'
+            for name, value in description.items()]
+    if call is not None:
+        told.insert(0, call if isinstance(call, str) else describe.callable_name(call))
+    return f' of {", ".join(told)}' if told else ''
+
+
+def _shown(queue, most=10):
+    """Return the jobs of *queue* as text, the first of them if there are many."""
+    jobs = list(queue)
+    shown = [_job_shown(job) for job in jobs[:most]]
+    if len(jobs) > most:
+        shown.append(f'{len(jobs) - most} more')
+    return ', '.join(shown) or 'none'
+
+
+def _job_shown(job):
+    text = describe.safe_repr(job, 200)
+    late = job.begin_after is not None and job.begin_after > clock.now()
+    return f'{text} for {job.begin_after}' if late else text
 
 
 # The end

@@ -40,18 +40,21 @@ def entered(job):
     """Make *job* this thread's job, within its ``setUp`` and ``tearDown``."""
     before, local.job = local.job, job
     try:
+        # looked up now: the storage may be away when it is called, and whatever
+        # setUp has entered must be left all the same
+        tear_down = job.tearDown
         setup_info = job.setUp()
         try:
             yield
         finally:
-            _tear_down(job, setup_info)
+            _tear_down(job, tear_down, setup_info)
     finally:
         local.job = before
 
 
-def _tear_down(job, setup_info):
+def _tear_down(job, tear_down, setup_info):
     try:
-        job.tearDown(setup_info)
+        tear_down(setup_info)
     except Exception:
         # what the attempt did is committed or aborted already
         log.events.exception('tearDown of %s failed', describe.safe_repr(job))

@@ -235,11 +235,15 @@ class Turns:
         return []
 
     def _commit(self, batch, claim, pings, failed):
-        """Commit one turn, again while it conflicts; return its tickets."""
+        """Commit one turn, again while it conflicts; return its tickets.
+
+        Claims are given up when others are quicker; they are tried again when
+        those have committed.
+        """
         tries, pause = 0, 0.001
         while True:
             try:
-                return self._once(batch, claim, pings, failed)
+                return self._once(batch, claim and tries < _TRIES, pings, failed)
             except ChoiceFailed as error:
                 failed[error.name] = error.error
                 continue
@@ -247,7 +251,9 @@ class Turns:
                 tries += 1
                 if outage.is_outage(error):
                     self.close()
-                if not outage.is_conflict(error) or (tries >= _TRIES and len(batch) > 1):
+                if not outage.is_conflict(error):
+                    raise
+                if len(batch) != 1 and tries > _TRIES:
                     raise
             self._services.pause(chance.jitter(pause))
             pause = min(2 * pause, _PAUSE)

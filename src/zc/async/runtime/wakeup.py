@@ -86,6 +86,8 @@ class Wakeup:
     def _look_again(self):
         if not self.running:
             return
-        if self._watch.look():
-            self._claim_once()
-        self._reactor.callLater(LOOK, self._look_again)
+        try:
+            if self._watch.look():
+                self._claim_once()
+        finally:
+            self._reactor.callLater(LOOK, self._look_again)

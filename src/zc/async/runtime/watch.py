@@ -75,7 +75,7 @@ class Watch:
             try:
                 changed = instance.poll_invalidations()
             except Exception as error:
-                if not outage.is_outage(error):
+                if not (outage.is_outage(error) or outage.is_conflict(error)):
                     raise
                 log.trace.info('database away: %s', describe.safe_repr(error))
                 continue

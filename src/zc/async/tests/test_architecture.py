@@ -18,7 +18,7 @@ LAYERS = {
     'process': 'dispatcher',
     'assembly': 'configure opened signals subscribers z3 zcml zope2',
     'operations': r'ops(\.\w+)? demo(\.\w+)? cli monitor monitordb __main__',
-    'tests': 'testing ftesting'}
+    'tests': 'byhand testing ftesting testkit pytestplugin'}
 ORDER = list(LAYERS)
 #: What would make the stored model depend on how, and where, it is run.
 NOT_IN_THE_MODEL = re.compile(

@@ -281,6 +281,19 @@ class PostgreSQL(Shared, unittest.TestCase):
             found[UUID] > since for UUID, since in before.items()) else None
 
 
+class Errors(unittest.TestCase):
+
+    def test_a_lock_on_a_row_is_a_conflict_and_that_of_all_commits_an_outage(self):
+        from relstorage.adapters import interfaces
+        for error in (interfaces.UnableToLockRowsToReadCurrentError(),
+                      interfaces.UnableToLockRowsToModifyError(),
+                      interfaces.UnableToLockRowsDeadlockError()):
+            with self.subTest(type(error)):
+                self.assertTrue(outage.is_conflict(error))
+                self.assertFalse(outage.is_outage(error))
+        self.assertTrue(outage.is_outage(interfaces.UnableToAcquireCommitLockError()))
+
+
 class Guard(unittest.TestCase):
     """No server outlives the tests, however they end."""
 
