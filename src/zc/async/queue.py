@@ -281,6 +281,10 @@ class Queue(persistent.Persistent):
         now = clock.micros()
         UUID = zope.component.queryUtility(interfaces.IUUID)
         job._assigner = None if UUID is None else UUID.bytes
+        jar = self._p_jar
+        if jar is not None and job._p_jar is None and len(jar.db().databases) > 1:
+            # a job that the application keeps as well is the queue's database's
+            jar.add(job)
         job.parent = self
         if job._begin_after is None or job._begin_after <= now:
             if job._begin_after is None:

@@ -52,8 +52,9 @@ class TwoDatabases(Case):
         transaction.commit()
         queue = interfaces.IQueue(counter)
         self.assertEqual(queue._p_jar.db().database_name, 'async')
-        first = queue.put(Job(counter.more, 20))
+        first = connection.root()['kept'] = queue.put(Job(counter.more, 20))
         transaction.commit()
+        self.assertIs(first._p_jar.db(), queue._p_jar.db())
         self.assertEqual(testing.wait_for_result(first, 20), 20)
         self.assertTrue(testing.wait_for(
             lambda: counter.count == 21 and dispatcher.idle, 20))
