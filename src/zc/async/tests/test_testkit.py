@@ -295,12 +295,12 @@ class Draining(Case):
         self.assertEqual(job.result, 'a')
 
     def test_the_test_s_transaction_is_none_of_the_jobs_business(self):
-        job = self.put(note, 'a')
-        job.addCallback(Job(note, 'told'))
+        items = self.world.root['items'] = PersistentList()
         transaction.commit()
-        transaction.doom()
-        self.drain()
-        self.assertEqual(job.result, 'a')
+        job = self.put(items.append, 1)
+        transaction.get().addAfterCommitHook(lambda done: note('hook'))
+        self.assertEqual(self.drain(), [job])
+        self.assertEqual((list(items), log), ([1], []))
 
     def test_an_explicit_manager_is_left_alone(self):
         manager = transaction.TransactionManager(explicit=True)
