@@ -86,6 +86,7 @@ setup(
         'test': ZEO + POSTGRESQL + WORKER + ZOPE + [
             'hypothesis',
             'manuel',
+            'pytest',
             'pytz',
             'setuptools',
             'zope.keyreference',
@@ -95,5 +96,8 @@ setup(
         ],
         'docs': ['Sphinx'],
     },
-    entry_points={'console_scripts': ['zc-async = zc.async_.cli:main']},
+    entry_points={
+        'console_scripts': ['zc-async = zc.async_.cli:main'],
+        'pytest11': ['zc_async = zc.async_.pytestplugin'],
+    },
 )
