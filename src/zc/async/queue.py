@@ -32,6 +32,7 @@ from .model.call import check_storable
 from .model.call import why_unreadable
 from .model.lines import Buckets
 from .model.lines import Lines
+from .model.lookup import Lookup
 from .model.liveness import Activation
 from .model.liveness import Ping
 from .model.quota import Quota  # noqa: F401 documented here
@@ -149,7 +150,7 @@ class DispatcherAgents(_Children):
 
 
 @zope.interface.implementer(interfaces.IDispatchers)
-class Dispatchers(persistent.Persistent):
+class Dispatchers(Lookup, persistent.Persistent):
     """See `IDispatchers`."""
 
     def __init__(self):
@@ -202,36 +203,11 @@ class Dispatchers(persistent.Persistent):
                 return agents if agents.dead else None
         return None
 
-    def get(self, UUID, default=None):
-        """Return what is known of *UUID*, or *default*."""
-        return self._data.get(UUID, default)
-
-    def __getitem__(self, UUID):
-        return self._data[UUID]
-
-    def __contains__(self, UUID):
-        return UUID in self._data
-
-    def __iter__(self):
-        return iter(self._data)
-
     def __len__(self):
         return self._len()
 
     def __bool__(self):
         return True
-
-    def keys(self):
-        """Return the UUIDs."""
-        return self._data.keys()
-
-    def values(self):
-        """Return what is known of each."""
-        return self._data.values()
-
-    def items(self):
-        """Return the pairs of both."""
-        return self._data.items()
 
 
 @zope.interface.implementer(interfaces.IQueue)

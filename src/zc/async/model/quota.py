@@ -10,6 +10,7 @@ from ..interfaces import IQuota
 from ..interfaces import IQuotas
 from ..interfaces import NEW
 from ..interfaces import PENDING
+from .lookup import Lookup
 
 
 def _check_size(size):
@@ -83,7 +84,7 @@ class Quota(persistent.Persistent):
 
 
 @zope.interface.implementer(IQuotas)
-class Quotas(persistent.Persistent):
+class Quotas(Lookup, persistent.Persistent):
     """See `IQuotas`."""
 
     def __init__(self):
@@ -104,30 +105,5 @@ class Quotas(persistent.Persistent):
         """See `IQuotas`."""
         self._data.pop(name).parent = None
 
-    def get(self, name, default=None):
-        """Return the quota *name*, or *default*."""
-        return self._data.get(name, default)
-
-    def __getitem__(self, name):
-        return self._data[name]
-
-    def __contains__(self, name):
-        return name in self._data
-
-    def __iter__(self):
-        return iter(self._data)
-
     def __len__(self):
         return len(self._data)
-
-    def keys(self):
-        """Return the names."""
-        return self._data.keys()
-
-    def values(self):
-        """Return the quotas."""
-        return self._data.values()
-
-    def items(self):
-        """Return the pairs of name and quota."""
-        return self._data.items()

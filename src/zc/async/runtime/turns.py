@@ -151,7 +151,7 @@ class Turns:
 
     # Taking a turn
 
-    def take(self, claim=True, pings=False, skipped=()):
+    def take(self, claim=True, pings=False):
         """Store what waits to be stored; with *claim*, claim what there is room for.
 
         Return the agents' names that could not choose, with their errors.
