@@ -36,8 +36,10 @@ def main(words):
     except KeyboardInterrupt:
         return 'serve.py: interrupted; the next run mends what is missing.'
     os.makedirs(told.instance, exist_ok=True)
-    return become([python, os.path.join(HERE, told.name, 'serve.py'),
-                   os.path.abspath(told.instance), str(told.port)], environ)
+    words = [os.path.abspath(told.instance), str(told.port)]
+    if told.database:
+        words.append(told.database)
+    return become([python, os.path.join(HERE, told.name, 'serve.py'), *words], environ)
 
 
 def options(words):
@@ -49,7 +51,12 @@ def options(words):
     parser.add_argument('--instance', metavar='FOLDER', help='where its data is')
     parser.add_argument('--prepare', action='store_true',
                         help='make the environment, print its Python, and start nothing')
+    parser.add_argument('--database', metavar='FILE_OR_URI', type=database,
+                        help='pyramid only: keep the data there, as a ZConfig file or a '
+                             'URI says, and leave the jobs to workers (zc-async worker)')
     told = parser.parse_args(words)
+    if told.database and told.name != 'pyramid':
+        parser.error(f'--database is for pyramid, not for {told.name}')
     told.instance = told.instance or os.path.join(made(told.name), 'instance')
     return told
 
@@ -60,6 +67,11 @@ def port(text):
     if not 0 < number < 1 << 16:
         raise ValueError(text)
     return number
+
+
+def database(text):
+    """Return a URI as it is, and where a file is for a process in any folder."""
+    return text if '://' in text else os.path.abspath(text)
 
 
 def made(name):

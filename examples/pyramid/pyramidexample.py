@@ -1,16 +1,21 @@
-"""The application: a view, and a ZODB connection for each request."""
+"""The application: its views, and a ZODB connection for each request."""
 import persistent
+import tally
 import transaction
 import wordcount
 import ZODB
+import ZODB.config
+from BTrees.IOBTree import IOBTree
 from pyramid.config import Configurator
 from pyramid.events import ApplicationCreated
 from pyramid.httpexceptions import HTTPSeeOther
 from pyramid.response import Response
 from pyramid.tweens import EXCVIEW
 from ZODB.FileStorage import FileStorage
+from zope.processlifetime import DatabaseOpened
 
 from zc.async_ import configure
+from zc.async_ import subscribers
 from zc.async_.interfaces import IQueue
 from zc.async_.job import Job
 
@@ -19,7 +24,7 @@ class Library(wordcount.Library, persistent.Persistent):
     """Kept in the database's root."""
 
 
-# The view
+# The views
 
 def page(request):
     """Show the page, or do what its form says."""
@@ -37,7 +42,37 @@ def page(request):
     return HTTPSeeOther(f'{request.path_url}?report={number}')
 
 
+def tallies(request):
+    """Show which effects there are, or put so many jobs that have one each."""
+    root = request.zodb.root()
+    if request.method != 'POST':
+        return Response(tally.page(root.get('tallies', {})))
+    if 'tallies' not in root:
+        root['tallies'] = IOBTree()
+    tally.put(root['tallies'], IQueue(request.zodb), request.POST.get('jobs', '1'))
+    return HTTPSeeOther(request.path_url)
+
+
 # The database
+
+#: How often a request is tried.  Putting a job can conflict with other puts, and
+#: with the workers.
+ATTEMPTS = 10
+
+
+def open_database(settings):
+    """Return the database that is shared with workers, or else this process's own."""
+    shared = settings.get('shared')
+    if not shared:
+        return ZODB.DB(FileStorage(settings['database']))
+    if '://' not in shared:
+        return ZODB.config.databaseFromURL(shared)
+    import zodburi
+    # the worker's name for the scheme, and zodburi's
+    factory, options = zodburi.resolve_uri(
+        shared.replace('postgresql://', 'postgres://', 1))
+    return ZODB.DB(factory(), **options)
+
 
 def transaction_manager(request):
     """The request's own, so that nothing depends on threads."""
@@ -52,12 +87,12 @@ def connection(request):
 
 
 def transaction_tween(handler, registry):
-    """Commit what a request did; do it again, up to three times, at a conflict.
+    """Commit what a request did; do it again, up to `ATTEMPTS` times, at a conflict.
 
     An exception aborts.
     """
     def tween(request):
-        for attempt in request.tm.attempts():
+        for attempt in request.tm.attempts(ATTEMPTS):
             with attempt:
                 response = handler(request)
         return response
@@ -70,15 +105,24 @@ def start_dispatcher(event):
     configure.start(event.app.registry.database)
 
 
+def be_client(event):
+    """Let this process put jobs, and others do them; make the queue if need be."""
+    configure.client()
+    subscribers.queue_installer(DatabaseOpened(event.app.registry.database))
+
+
 def main(global_config, **settings):
     """Return the WSGI application."""
     with Configurator(settings=settings) as config:
-        config.registry.database = ZODB.DB(FileStorage(settings['database']))
+        config.registry.database = open_database(settings)
         config.add_request_method(transaction_manager, 'tm', reify=True)
         config.add_request_method(connection, 'zodb', reify=True)
         # below the views of exceptions: what these answer was aborted before
         config.add_tween('pyramidexample.transaction_tween', under=EXCVIEW)
-        config.add_subscriber(start_dispatcher, ApplicationCreated)
+        config.add_subscriber(
+            be_client if settings.get('shared') else start_dispatcher, ApplicationCreated)
         config.add_route('page', '/')
         config.add_view(page, route_name='page')
+        config.add_route('tallies', '/tallies')
+        config.add_view(tallies, route_name='tallies')
         return config.make_wsgi_app()

@@ -49,10 +49,21 @@ def options():
 
     Raise ValueError for a key or a value that cannot be.
     """
-    # a host that has such sections has loaded this
-    host = sys.modules.get('zope.app.appsetup.product')
-    said = host.getProductConfiguration('zc.async') if host is not None else None
-    return {key: _read(key, value) for key, value in (said or {}).items()}
+    return {key: _read(key, value) for key, value in (_section() or {}).items()}
+
+
+def _section():
+    """Return the section's mapping, or None.
+
+    A host that has such sections has loaded the module that knows them.
+    """
+    toolkit = sys.modules.get('zope.app.appsetup.product')
+    said = toolkit.getProductConfiguration('zc.async') if toolkit is not None else None
+    zope = sys.modules.get('App.config')
+    if said is None and zope is not None:
+        sections = getattr(zope.getConfiguration(), 'product_config', None) or {}
+        said = sections.get('zc.async')
+    return said
 
 
 def _read(key, value):

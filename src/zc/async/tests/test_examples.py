@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -40,14 +41,18 @@ def prepare(name):
 
 
 class Server:
-    """The server of example *name*, with its data in *folder*."""
+    """The server of example *name*, with its data in *folder*.
+
+    *words* are what ``serve.py`` is told besides.
+    """
 
     path = '/'
     authorization = None
 
-    def __init__(self, name, folder):
+    def __init__(self, name, folder, *words):
         self.name = name
         self.folder = folder
+        self.words = words
         self.process = None
 
     def start(self):
@@ -55,7 +60,7 @@ class Server:
         self.port = servers.free_port()
         self.process = servers.Process(
             [sys.executable, SCRIPT, self.name, '--port', self.port, '--instance',
-             f'{self.folder}/instance'], self.folder, 'server')
+             f'{self.folder}/instance', *self.words], self.folder, 'server')
         ready = f'http://127.0.0.1:{self.port}'
         wait_until(lambda: ready in self.process.said() or not self.process.running,
                    f'{self.name} says where it is')
@@ -266,6 +271,71 @@ class Pyramid(Promises, Case):
 
 
 @needs_checkout
+class PyramidOnPostgreSQL(unittest.TestCase):
+    """Pyramid puts jobs, and a worker process does them, as the README says."""
+
+    level = 2
+    layer = servers.PostgreSQL
+
+    def setUp(self):
+        if self.layer.missing:
+            self.skipTest(self.layer.missing)
+        self.python = prepare('pyramid')
+        self.folder = self.enterContext(servers.folder())
+        name = f'example_{os.path.basename(self.folder)[-8:]}'.lower()
+        self.uri = self.layer.database(name)
+        self.dsn = self.layer.dsn(name)
+
+    def serve(self, database):
+        """Start the web process; return it."""
+        server = Server('pyramid', self.folder, '--database', database)
+        server.path = '/tallies'
+        self.addCleanup(server.end)
+        server.start()
+        return server
+
+    def work(self, number):
+        """Start the worker that has UUID file *number*."""
+        code = os.pathsep.join(str(EXAMPLES / name) for name in ('common', 'pyramid'))
+        found = servers.Process(
+            [self.python, '-m', 'zc.async', 'worker', self.uri, '--uuid-file',
+             f'{self.folder}/uuid-{number}.txt', '--poll-interval', '0.2',
+             '--ping-interval', '0.5', '--death-interval', '5'],
+            self.folder, f'worker-{number}', {'PYTHONPATH': code})
+        self.addCleanup(found.end)
+        return found
+
+    def put(self, server, requests, jobs):
+        """Put so many jobs in so many requests, several of them at once."""
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            list(pool.map(lambda _number: server.open(form={'jobs': jobs}),
+                          range(requests)))
+
+    def numbers(self, server):
+        """Return what the page says, by what it is."""
+        text = server.open()[1]
+        return {what: int(number) for what, number in
+                re.findall(r'<span id="(\w+)">(\d+)</span>', text)}
+
+    def wait_for(self, server, what, number):
+        """Wait until the page says that many of *what*."""
+        server.wait(lambda: self.numbers(server)[what] >= number,
+                    f'{what} is {number}')
+
+    def test_the_configuration_file_of_the_workers(self):
+        path = EXAMPLES / 'deploy' / 'relstorage-postgresql.conf'
+        with unittest.mock.patch.dict(os.environ, {'POSTGRESQL_DSN': self.dsn}):
+            server = self.serve(path)
+        self.put(server, 1, 3)
+        self.work(1)
+        self.wait_for(server, 'once', 3)
+        # what a browser invents puts one job
+        for jobs in ('', '-1', 'x', '12345'):
+            self.put(server, 1, jobs)
+        self.assertEqual(self.numbers(server)['put'], 7)
+
+
+@needs_checkout
 class WithZope(unittest.TestCase):
     """The tests that need Zope, which the development environment has not."""
 
@@ -446,6 +516,7 @@ class Readme(unittest.TestCase):
     def test_one_command_starts_the_server(self):
         for name in NAMES:
             text = (EXAMPLES / name / 'README.rst').read_text(encoding='utf-8')
+            text = text.partition('\nOn PostgreSQL')[0]
             with self.subTest(name):
                 self.assertEqual(re.findall(r'^    (python.*)$', text, re.M),
                                  [f'python3 {SCRIPT.relative_to(ROOT)} {name}'])
@@ -475,3 +546,11 @@ class Refusals(unittest.TestCase):
                 text=True, timeout=servers.PATIENCE)
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stderr, rf'^serve\.py: port {port} cannot be had .*\n$')
+
+    def test_a_database_for_an_example_that_has_its_own(self):
+        done = subprocess.run(
+            [sys.executable, SCRIPT, 'ztk', '--database', 'site.conf'],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=servers.PATIENCE)
+        self.assertEqual(done.returncode, 2)
+        self.assertRegex(done.stderr, r'--database is for pyramid, not for ztk\n$')

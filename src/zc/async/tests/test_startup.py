@@ -466,6 +466,37 @@ class ProductConfig(Case):
                 **{'getProductConfiguration.return_value': None})}):
             self.assertEqual(productconfig.options(), {})
 
+    def say_in_zope(self, **configuration):
+        config = types.SimpleNamespace(**configuration)
+        self.enterContext(mock.patch.dict(sys.modules, {
+            'App.config': types.SimpleNamespace(getConfiguration=lambda: config)}))
+
+    def test_zope_has_such_sections_too(self):
+        self.say_in_zope(product_config={
+            'other': {'size': '3'}, 'zc.async': {'agent-size': '7'}})
+        self.assertEqual(productconfig.options(), {'agent-size': 7})
+        self.say_in_zope(product_config={'zc.async': {'size': '3'}})
+        with self.assertRaisesRegex(ValueError, "a key 'size'"):
+            productconfig.options()
+
+    def test_zope_without_the_section(self):
+        for configuration in ({}, {'product_config': None}, {'product_config': {}},
+                              {'product_config': {'other': {'size': '3'}}}):
+            with self.subTest(**configuration):
+                self.say_in_zope(**configuration)
+                self.assertEqual(productconfig.options(), {})
+
+    def test_the_toolkit_comes_before_zope(self):
+        self.say_in_zope(product_config={'zc.async': {'agent-size': '7'}})
+        self.say(agent_size='5')
+        self.assertEqual(productconfig.options(), {'agent-size': 5})
+
+    def test_zope_where_the_toolkit_is_only_imported(self):
+        self.say_in_zope(product_config={'zc.async': {'agent-size': '7'}})
+        with mock.patch.dict(sys.modules, {'zope.app.appsetup.product': mock.Mock(
+                **{'getProductConfiguration.return_value': None})}):
+            self.assertEqual(productconfig.options(), {'agent-size': 7})
+
     def test_what_cannot_be(self):
         for key, value in (('poll-interval', 'soon'), ('poll-interval', '0'),
                            ('poll-interval', 'nan'), ('agent-size', '0'),
