@@ -3,6 +3,8 @@
 The one retry loop of the package.  What goes wrong is decided by the job's
 policy; this is the place that acts on the decision.
 """
+import logging
+
 from transaction.interfaces import NoTransaction
 from twisted.internet.defer import Deferred
 
@@ -66,6 +68,7 @@ class Attempts:
         self._cache = {}        # the policy's memory between these attempts
         self._pauses = Pauses(pause)
         self._committing = False
+        self._errors = 0        # of those that do not pass by themselves
         self.deferred = None    # what the job waits for, if it does
 
     def run(self):
@@ -163,11 +166,25 @@ class Attempts:
         if not isinstance(error, Exception):
             return self._interrupted()
         policy_says = self._ask(failure, committing)
+        if isinstance(policy_says, retry.RunAgain):
+            self._tell(failure, error)
         self._abort()
         if isinstance(policy_says, retry.GiveUp):
             self._store(lambda job: self._give_up(job, failure))
             return True
         return self._run_again(policy_says.after.total_seconds(), policy_says, error)
+
+    def _tell(self, failure, error):
+        """Log an error that does not pass by itself: the first, then every fifth."""
+        if outage.is_outage(error) or outage.is_conflict(error):
+            return
+        if self._errors % 5 == 0:
+            level = self._job.failure_log_level
+            log.events.log(
+                logging.ERROR if level is None else level,
+                '%s is tried again after %d errors: %s', describe.safe_repr(self._job),
+                self._errors + 1, failures.brief(failure))
+        self._errors += 1
 
     def _landed(self):
         """Return whether a commit that raised was made nevertheless.

@@ -353,6 +353,17 @@ class BadTearDown(Job):
         raise LookupError('tearDown')
 
 
+def cannot_commit_at_first(result):
+    """Return *result*; the first time, its commit fails."""
+    def refuse():
+        raise LookupError('not yet')
+
+    if 'refused' not in story:
+        story.append('refused')
+        transaction.get().addBeforeCommitHook(refuse)
+    return result
+
+
 class Callbacks(Case):
 
     def test_in_order_with_the_same_result(self):
@@ -381,6 +392,16 @@ class Callbacks(Case):
         self.assertIs(good.status, COMPLETED)
         self.assertIs(last.status, COMPLETED)
         self.assertEqual([name for name, _result in story], ['after', 'last'])
+
+    def test_one_whose_commit_fails_is_told_of_and_tried_again(self):
+        job = Job(multiply, 6, 7)
+        callback = job.addCallback(cannot_commit_at_first)
+        with self.assertLogs('zc.async.events', logging.CRITICAL) as logs:
+            self.finish(self.put(job))
+        self.assertEqual(callback.result, 42)
+        self.assertEqual(len(logs.output), 1)
+        self.assertIn('is tried again after 1 errors', logs.output[0])
+        self.assertIn('LookupError: not yet', logs.output[0])
 
     def test_what_it_knows_of_itself(self):
         job = Job(multiply, 6, 7)
