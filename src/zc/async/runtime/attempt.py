@@ -79,6 +79,7 @@ class Attempts:
         self._before = self._job._code, self._job._attempt
         if self._token is not None:
             self._before = status.BEGUN, self._token
+        self._place = self._held.parent, self._held._order
         while True:
             try:
                 return self._once()
@@ -112,10 +113,16 @@ class Attempts:
         return NOTHING
 
     def _check_ours(self):
-        """Raise `ReassignedError` if somebody else has changed the job's status."""
+        """Raise `ReassignedError` if the job is in other hands by now.
+
+        Somebody else has changed its status then, or, for a callback, taken the
+        job that it belongs to out of our agent.
+        """
         job = self._job
         if (job._code, job._attempt) != self._before or job._awaits is not None:
             raise ReassignedError(f'{job!r} was reassigned')
+        if (self._held.parent, self._held._order) != self._place:
+            raise ReassignedError(f'{self._held!r} was reassigned')
 
     def _settled_value(self, value):
         """Return *value*, or that of a Deferred which has one already."""

@@ -46,5 +46,6 @@ class Attempts:
     _errors: int
     deferred: Any
     _before: tuple[Any, ...]
+    _place: tuple[Any, ...]
 def begin(manager, pause): ...
 def abort(manager): ...
