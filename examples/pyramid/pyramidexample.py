@@ -1,4 +1,7 @@
 """The application: its views, and a ZODB connection for each request."""
+import random
+import time
+
 import persistent
 import tally
 import transaction
@@ -15,6 +18,7 @@ from ZODB.FileStorage import FileStorage
 from zope.processlifetime import DatabaseOpened
 
 from zc.async_ import configure
+from zc.async_ import outage
 from zc.async_ import subscribers
 from zc.async_.interfaces import IQueue
 from zc.async_.job import Job
@@ -58,6 +62,9 @@ def tallies(request):
 #: How often a request is tried.  Putting a job can conflict with other puts, and
 #: with the workers.
 ATTEMPTS = 10
+#: Seconds that a request which met a conflict waits at most before it is tried
+#: again, doubled each time.
+PAUSE = 0.01
 
 
 def open_database(settings):
@@ -92,12 +99,36 @@ def transaction_tween(handler, registry):
     An exception aborts.
     """
     def tween(request):
-        for attempt in request.tm.attempts(ATTEMPTS):
-            with attempt:
-                response = handler(request)
-        return response
+        for pauses in range(ATTEMPTS):
+            try:
+                return attempt(handler, request)
+            except Exception as error:
+                if pauses == ATTEMPTS - 1 or not will_pass(error):
+                    raise
+            # for a time of its own, or those that met would meet again
+            time.sleep(random.uniform(0, PAUSE * 2 ** pauses))
 
     return tween
+
+
+def attempt(handler, request):
+    """Return the response, and commit."""
+    request.tm.begin()
+    try:
+        response = handler(request)
+        request.tm.commit()
+    except BaseException:
+        request.tm.abort()
+        raise
+    return response
+
+
+def will_pass(error):
+    """Whether *error* is a conflict, or a lock of the database that was not free.
+
+    RelStorage's errors of the second kind are not known to ``transaction``.
+    """
+    return outage.is_conflict(error) or outage.is_outage(error)
 
 
 def start_dispatcher(event):

@@ -4,6 +4,7 @@ So it shows if one was lost, or had its effect twice, whatever became of the
 processes meanwhile.
 """
 import os
+import random
 import re
 from collections import Counter
 
@@ -39,7 +40,11 @@ class Tally(persistent.Persistent):
 def put(tallies, queue, text):
     """Put so many jobs; *text* is a number from a browser."""
     jobs = int(text) if re.fullmatch(r'\d{1,4}', text) else 1
-    first = tallies.maxKey() + 1 if tallies else 1
+    # far from those of other requests: what is added after the last by two at once
+    # conflicts, and what is added in different places does not
+    first = random.randrange(2 ** 30)
+    while tallies.keys(first, first + MOST):
+        first = random.randrange(2 ** 30)
     for number in range(first, first + min(jobs, MOST)):
         tally = tallies[number] = Tally()
         queue.put(tally.job)

@@ -100,8 +100,11 @@ class Server:
         request = urllib.request.Request(url, data)
         if self.authorization:
             request.add_header('Authorization', self.authorization)
-        with urllib.request.urlopen(request, timeout=servers.PATIENCE) as response:
-            return response.geturl(), response.read().decode()
+        try:
+            with urllib.request.urlopen(request, timeout=servers.PATIENCE) as response:
+                return response.geturl(), response.read().decode()
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f'{error}\n{self.process.said()}') from error
 
     def put(self, text, **more):
         """Send the form; return the number of the report."""
@@ -272,7 +275,7 @@ class Pyramid(Promises, Case):
 
 @needs_checkout
 class PyramidOnPostgreSQL(unittest.TestCase):
-    """Pyramid puts jobs, and a worker process does them, as the README says."""
+    """Pyramid puts jobs, and worker processes do them, as the README says."""
 
     level = 2
     layer = servers.PostgreSQL
@@ -317,10 +320,57 @@ class PyramidOnPostgreSQL(unittest.TestCase):
         return {what: int(number) for what, number in
                 re.findall(r'<span id="(\w+)">(\d+)</span>', text)}
 
+    def by_process(self, server):
+        """Return how many jobs each process has done, by its number."""
+        pairs = server.see('', 'processes', '')
+        return {int(pid): int(jobs) for pid, jobs in (each.split(':') for each in pairs)}
+
+    def has_done(self, server, worker):
+        """Return whether *worker* has done a job; if not, put more for it."""
+        if worker.pid in self.by_process(server):
+            return True
+        self.put(server, 1, 3)
+        return False
+
     def wait_for(self, server, what, number):
         """Wait until the page says that many of *what*."""
         server.wait(lambda: self.numbers(server)[what] >= number,
                     f'{what} is {number}')
+
+    def test_1000_jobs_are_done_once_though_a_worker_is_killed_and_restarted(self):
+        server = self.serve(self.uri)
+        steady, killed = workers = [self.work(number) for number in (1, 2)]
+        try:
+            self.check(server, steady, killed, workers)
+        except AssertionError as error:
+            raise AssertionError('\n'.join(
+                [str(error), *(worker.said() for worker in workers)])) from error
+        self.assertEqual(server.stop(signal.SIGTERM), 0)
+
+    def check(self, server, steady, killed, workers):
+        for worker in steady, killed:
+            server.wait(lambda: self.has_done(server, worker), 'both work')
+        before = self.numbers(server)['put']
+        total = before + 1000
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            puts = pool.submit(self.put, server, 100, 10)
+            self.wait_for(server, 'completed', before + 300)
+            killed.send(signal.SIGKILL)
+            self.assertEqual(killed.wait(), -signal.SIGKILL)
+            self.assertLess(self.numbers(server)['completed'], total)
+            restarted = self.work(2)
+            workers.append(restarted)
+            puts.result()
+        self.wait_for(server, 'completed', total)
+        self.assertEqual(self.numbers(server), {
+            'put': total, 'completed': total, 'failed': 0, 'once': total, 'never': 0,
+            'more': 0})
+        self.assertLessEqual(self.by_process(server).keys(),
+                             {worker.pid for worker in workers})
+        server.wait(lambda: self.has_done(server, restarted), 'it works again')
+        for worker in (steady, restarted):
+            worker.send(signal.SIGTERM)
+            self.assertEqual(worker.wait(), 0)
 
     def test_the_configuration_file_of_the_workers(self):
         path = EXAMPLES / 'deploy' / 'relstorage-postgresql.conf'
