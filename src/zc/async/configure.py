@@ -12,6 +12,7 @@ from persistent.interfaces import IPersistent
 from transaction.interfaces import ITransactionManager
 from ZODB.interfaces import IConnection
 from zope.processlifetime import DatabaseOpened
+from zope.processlifetime import IDatabaseOpened
 
 from . import dispatcher as dispatchers
 from . import instanceuuid
@@ -99,10 +100,12 @@ def _replace_agents(installer):
 def _notify(db, *installers):
     """Notify that *db* was opened, to *installers* as well this once."""
     registry = zope.component.globalSiteManager
-    for installer in installers:
-        registry.registerHandler(installer)
+    # their methods: what is registered itself logs errors, and these are to raise
+    calls = [installer.__call__ for installer in installers]
+    for call in calls:
+        registry.registerHandler(call, (IDatabaseOpened,))
     try:
         zope.event.notify(DatabaseOpened(db))
     finally:
-        for installer in installers:
-            registry.unregisterHandler(installer)
+        for call in calls:
+            registry.unregisterHandler(call, (IDatabaseOpened,))

@@ -18,7 +18,11 @@ from . import outage
 
 
 class DatabaseInstaller:
-    """Base of the handlers of a database that was opened."""
+    """Base of the handlers of a database that was opened.
+
+    One that is registered as a handler logs what the surroundings forbid, as
+    `Forgiving` does; one that is only called raises it.
+    """
 
     #: What the host says in its own configuration: a dictionary by
     #: `productconfig.KEYS`, from calling this.
@@ -31,6 +35,8 @@ class DatabaseInstaller:
     def __call__(self, event):
         if self._is_echo(event):
             return self.installed(event.database)
+        if _is_registered(self):
+            return _forgive(self.install, event.database, event.database)
         return self.install(event.database)
 
     def _is_echo(self, event):
@@ -83,13 +89,23 @@ class Forgiving:
         return hash(self.installer)
 
     def __call__(self, event):
-        try:
-            return self.installer(event)
-        except Exception as error:
-            if not _is_of_the_surroundings(error):
-                raise
-            log_once(f'{error}' or type(error).__name__, event.database)
-        return None
+        return _forgive(self.installer, event, event.database)
+
+
+def _is_registered(handler):
+    return any(one.handler is handler
+               for one in zope.component.globalSiteManager.registeredHandlers())
+
+
+def _forgive(call, argument, db):
+    """Return ``call(argument)``, or None after logging what is wrong around *db*."""
+    try:
+        return call(argument)
+    except Exception as error:
+        if not _is_of_the_surroundings(error):
+            raise
+        log_once(f'{error}' or type(error).__name__, db)
+    return None
 
 
 def _is_of_the_surroundings(error):

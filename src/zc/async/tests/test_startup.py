@@ -272,6 +272,14 @@ class NotAsItShouldBe(Case):
                 self.assertIsNone(dispatchers.get())
                 os.unlink(os.path.join(self.folder, 'read.fs'))
 
+    def test_a_site_that_registers_the_handlers_itself_starts_too(self):
+        configure.client()
+        for handler in (subscribers.queue_installer,
+                        subscribers.threaded_dispatcher_installer):
+            zope.component.provideHandler(handler)
+        [line] = self.notify(self.read_only(lambda event: None))
+        self.assertRegex(line, "database 'unnamed' is read-only: .*open it for")
+
     def test_its_queues_are_read_all_the_same(self):
         self.site('queue.zcml')
         db = self.read_only(subscribers.queue_installer)

@@ -88,6 +88,7 @@ def what_it_says(handler):
     """Return a handler's class and settings, or the function that it is."""
     if isinstance(handler, Forgiving):
         handler = handler.installer
+    handler = getattr(handler, '__self__', handler)  # as `configure.start` has it
     if isinstance(handler, types.FunctionType):
         return handler
     return type(handler), sorted(
