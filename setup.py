@@ -69,6 +69,7 @@ setup(
         'persistent',
         'transaction',
         'zc.lockfile',
+        'zodbpickle',
         'zope.component',
         'zope.event',
         'zope.i18nmessageid',

@@ -6,11 +6,14 @@ from BTrees.OOBTree import OOBTree
 
 from . import describe
 from . import timekeys
+from .current import read_current
 from .interfaces import BrokenCallError
 from .interfaces import IAgent
 from .interfaces import IDispatcherActivated
 from .interfaces import IFilterAgent
+from .interfaces import IJob
 from .model.call import is_broken
+from .model.call import why_unreadable
 from .model.completed import Completed
 from .model.quota import _check_size
 
@@ -108,11 +111,22 @@ class Agent(persistent.Persistent):
 
     @property
     def free(self):
-        """How many more jobs it may hold."""
-        return self._size - len(self._jobs)
+        """How many more jobs it may hold.
+
+        One, where it is full of jobs that all wait for others: these are perhaps
+        in line for it, and nothing would ever move.
+        """
+        room = self._size - len(self._jobs)
+        if room < 1 <= self._size:
+            # the newest first: one that works is found there
+            jobs = reversed(list(self._jobs.values()))
+            room = int(all(map(_waits_for_a_job, jobs)))
+        return room
 
     def hold(self, job):
         """Hold the claimed *job*."""
+        if self.parent is not None:
+            read_current(self.parent)  # removed meanwhile, it could not give it back
         job.parent = self
         if job._order is None:
             job._order = timekeys.make(0, timekeys.FRONT, timekeys.stamp(), 0)
@@ -125,6 +139,11 @@ class Agent(persistent.Persistent):
             job.parent = None
 
     remove = discard
+
+    def drop(self, job):
+        """No longer hold *job*, which cannot be read."""
+        for key in [key for key, one in self._jobs.items() if one is job]:
+            del self._jobs[key]
 
     def jobCompleted(self, job):
         """See `IAgent`."""
@@ -156,6 +175,11 @@ class Agent(persistent.Persistent):
             if one is job:
                 return position
         raise ValueError(f'{describe.safe_repr(job)} is not held by agent {self.name!r}')
+
+
+def _waits_for_a_job(job):
+    is_ghost = job._p_changed is None
+    return not (is_ghost and why_unreadable(job)) and IJob.providedBy(job._awaits)
 
 
 def addMainAgentActivationHandler(event):

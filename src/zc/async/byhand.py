@@ -18,8 +18,11 @@ from .model import recovery
 from .model.execution import storable_value
 from .model.outcomes import Outcome
 from .failures import Failure
+from .runtime.attempt import abort
 from .runtime.history import History
+from .runtime.lacking import Lacking
 from .runtime.live import Live
+from .runtime.troubles import Troubles
 from .runtime.turns import Turns
 from .runtime.worker import Worker
 from .threadlocal import local
@@ -60,7 +63,9 @@ class Hands:
         self.db = db
         self.name = name
         self.history = History()
+        self.lacking = Lacking(UUID)
         self.live = Live(db, self.pause)
+        self.troubles = Troubles(db)
         self._turns = Turns(self)
         self._worker = Worker(self)
         self._tickets = collections.deque()
@@ -93,13 +98,14 @@ class Hands:
     @contextlib.contextmanager
     def _changing(self):
         """Give the queue, in a connection of its own, and commit."""
-        manager = transaction.TransactionManager()
+        manager = transaction.TransactionManager(explicit=True)
         connection = self.db.open(transaction_manager=manager)
         try:
+            manager.begin()
             yield connection.root()[KEY][self.name]
             manager.commit()
         finally:
-            manager.abort()
+            abort(manager)
             connection.close()
 
     def work(self):
@@ -136,7 +142,12 @@ class Hands:
     def _perform(self, ticket):
         self._pauses = 0
         transaction.begin()
-        self._worker.work(ticket)
+        own = transaction.manager.manager
+        try:
+            self._worker.work(ticket)
+        finally:
+            # a worker may replace it, but the test's connection listens to this one
+            transaction.manager.manager = own
         watched, self._watched = self._watched, []
         for deferred, job, attempt in watched:
             self.submit(job, Outcome(

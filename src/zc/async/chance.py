@@ -1,8 +1,13 @@
 """The one source of randomness of the package; tests install a seeded one."""
+import os
 import random
 import threading
 
 _source = random.Random()
+if hasattr(os, 'register_at_fork'):
+    # or all children of one process would have the same tokens: one that replaces
+    # another could take what that had begun for its own
+    os.register_at_fork(after_in_child=_source.seed)
 
 
 def install(source):

@@ -11,6 +11,8 @@ import sys
 #: ``run(options)``, which returns the exit status.
 COMMANDS = {
     'demo': ('.demo', 'count the words of a folder of text files, as jobs'),
+    'fsck': ('.ops.fsck', 'look whether what is stored is as it must be, and repair it'),
+    'parked': ('.ops.parked', 'look at parked jobs; rerun, discard or move them'),
     'worker': ('.ops.worker', 'do the jobs of a database, in one process or several'),
 }
 

@@ -3,6 +3,7 @@
 Nothing here raises, whatever the objects do, and nothing returns a text that
 is long or that breaks a line.
 """
+import re
 import types
 import uuid
 
@@ -12,29 +13,78 @@ from ZODB.utils import u64
 #: Characters of one described object at most.
 LIMIT = 1000
 
-_ESCAPED = {number: f'\\x{number:02x}' for number in (*range(32), *range(127, 160))}
-_ESCAPED.update({0x2028: '\\u2028', 0x2029: '\\u2029'})
+# Control characters, surrogates that no encoding takes, what else breaks lines,
+# and the marks that turn the direction of writing.
+_UNSAFE = re.compile(
+    '[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]')
+#: Types whose values can be cut before they are shown, and those that are only
+#: counted where they are large: the text of the whole would be, too.
+_CUT, _COUNTED = (str, bytes, bytearray), (list, tuple, dict, set, frozenset)
+
+
+def _escaped(match):
+    code = ord(match.group())
+    return f'\\x{code:02x}' if code < 256 else f'\\u{code:04x}'
 
 
 def printable(text, limit=LIMIT):
     """Return *text* on one line, without control characters, not over *limit*."""
-    if len(text) > limit:
-        text = text[:limit] + '...'
-    return text.translate(_ESCAPED)
+    # through str's own methods: a subclass may redefine them
+    size = str.__len__(text)
+    found = str.__getitem__(text, slice(0, limit))
+    if not found.isprintable():
+        found = _UNSAFE.sub(_escaped, found)
+    if size > limit or len(found) > limit:
+        found = found[:limit] + '...'
+    return found
 
 
 def safe_repr(obj, limit=LIMIT):
     """Return ``repr(obj)`` made printable, or a stand-in where it fails."""
     try:
-        text = repr(obj)
-        return printable(text, limit)
-    except Exception:
+        return printable(_repr(obj, limit), limit)
+    except BaseException:
+        # not Exception: a ``__repr__`` that calls sys.exit() would otherwise
+        # end the thread that only wanted to tell of an object
         return f'<unprintable {type_name(type(obj))}>'
+
+
+def _repr(obj, limit):
+    cls = type(obj)
+    if any(cls is one for one in _CUT) and len(obj) > limit:
+        return repr(obj[:limit])
+    if any(cls is one for one in _COUNTED) and len(obj) > limit:
+        return f'<{cls.__name__} of {len(obj)}>'
+    return repr(obj)
+
+
+def safe_text(obj, limit=LIMIT):
+    """Return ``str(obj)`` made printable, or a stand-in where it fails."""
+    try:
+        return printable(str(obj), limit)
+    except BaseException:
+        return f'<unprintable {type_name(type(obj))}>'
+
+
+def error(found):
+    """Return the name of the class of the exception *found*, and what it says."""
+    name = _slot(type(found), '__name__')
+    try:
+        text = str(found)
+    except BaseException:
+        return f'{name}: <unprintable>'
+    return printable(f'{name}: {safe_repr(text, 200)}')
 
 
 def type_name(cls):
     """Return the dotted name of a class."""
-    return f'{cls.__module__}.{cls.__qualname__}'
+    return printable(f'{_slot(cls, "__module__")}.{_slot(cls, "__qualname__")}', 200)
+
+
+def _slot(cls, name):
+    # past any metaclass, which may redefine these
+    value = type.__getattribute__(cls, name)
+    return value if type(value) is str else '?'
 
 
 def address(obj):
@@ -61,13 +111,20 @@ def persistent_repr(obj):
 
 def argument(obj):
     """Return how an argument is shown: a persistent object by its address."""
-    if isinstance(obj, persistent.Persistent):
+    if issubclass(type(obj), persistent.Persistent):
         return persistent_repr(obj)
     return safe_repr(obj, 200)
 
 
 def callable_name(target):
     """Return the name that a function, method or other callable goes by."""
+    try:
+        return printable(_callable_name(target))
+    except BaseException:
+        return f'<unprintable {type_name(type(target))}>'
+
+
+def _callable_name(target):
     owner = getattr(target, '__self__', None)
     if owner is None or isinstance(owner, types.ModuleType):
         name = getattr(target, '__qualname__', None)
@@ -79,13 +136,20 @@ def callable_name(target):
 
 def method_name(owner, name):
     """Return how the method *name* of *owner* is shown."""
-    if isinstance(owner, type):
+    if issubclass(type(owner), type):
         return f'{type_name(owner)}.{name}'
     return f'{argument(owner)} :{name}'
 
 
 def kind(target):
     """Return the stable dotted name of what *target* does."""
+    try:
+        return printable(_kind(target))
+    except BaseException:
+        return type_name(type(target))
+
+
+def _kind(target):
     owner = getattr(target, '__self__', None)
     if owner is None or isinstance(owner, types.ModuleType):
         if hasattr(target, '__qualname__'):

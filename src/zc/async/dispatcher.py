@@ -1,4 +1,5 @@
 """The dispatcher: one process's work for all queues of a database."""
+import atexit
 import datetime
 import threading
 
@@ -11,15 +12,21 @@ from . import log
 from . import outage
 from .interfaces import IDispatcher
 from .interfaces import IUUID
-from .model.execution import storable_value
-from .model.outcomes import Outcome
 from .runtime import threads
+from .runtime.deferreds import Deferreds
+from .runtime.blocked import Watchdog
 from .runtime.history import History
+from .runtime.lacking import Lacking
 from .runtime.live import Live
+from .runtime.overdue import Overdue
 from .runtime.survey import Survey
+from .runtime.troubles import Troubles
 from .runtime.turns import Turns
 from .runtime.wakeup import Wakeup
 from .runtime.worker import Worker
+
+#: Seconds that a dispatcher may take to hand back its jobs when the process ends.
+_AT_EXIT = 5
 
 _dispatchers = {}  # by UUID; the dispatchers of this process
 
@@ -69,6 +76,11 @@ class Dispatcher:
 
     #: Seconds that jobs have to end when the dispatcher is deactivated.
     shutdown_grace = 3
+    #: Seconds after which it warns of a job that is still worked on; None: never.
+    warn_after = 3600
+    #: Called with the dispatcher and a text, once, in any thread, when it had to stop
+    #: because a storage is closed; for a process that can do nothing else.
+    on_fatal = None
 
     def __init__(self, db, reactor=None, poll_interval=5, uuid=None,
                  jobs_size=200, polls_size=400, start_thread=threads.start):
@@ -83,17 +95,25 @@ class Dispatcher:
         self.reactor = reactor
         self.poll_interval = poll_interval
         self.history = History(jobs_size, polls_size)
+        self.lacking = Lacking(self.UUID)
         self.queues = {}  # queue name -> agent name -> pool of threads
         self.activated = None
         self.thread = None
         self.live = Live(db, self.pause)
         self._start_thread = start_thread
+        self.lost = None        # the text for `on_fatal`, when that was called
+        self._losing = threading.Lock()
         self._stopping = threading.Event()
+        outage.learn(db)
+        self.troubles = Troubles(db, self._lost)
         self._turns = Turns(self)
         self._survey = Survey(self, self._turns)
         self._worker = Worker(self)
         self._wakeup = Wakeup(
             db, reactor, self._claim_now, self._turns.committing_here)
+        self._watchdog = Watchdog(self, start_thread)
+        self._deferreds = Deferreds(self)
+        self._overdue = Overdue(self)
         self._next_poll = None
         _dispatchers[self.UUID] = self
 
@@ -105,18 +125,22 @@ class Dispatcher:
             raise ValueError(
                 f'dispatcher {self.UUID} is activated since {self.activated}')
         self._stopping.clear()
+        self.lost = None
         self.activated = clock.now()
         self.reactor.addSystemEventTrigger('before', 'shutdown', self.deactivate)
         self.reactor.callWhenRunning(self._begin)
         if threaded:
             self.thread = self._start_thread(
                 self._run_reactor, f'zc.async dispatcher {self.UUID}')
+            atexit.register(self._end_with_process)
 
     def _run_reactor(self):
         self.reactor.run(installSignalHandlers=False)
 
     def _begin(self):
         self._wakeup.start()
+        if self._wakeup.running:
+            self._watchdog.start()
         self._next_poll = self.reactor.callLater(0, self._poll_again_and_again)
 
     def deactivate(self):
@@ -129,14 +153,29 @@ class Dispatcher:
             self._let_jobs_end()
             self._turns.take(claim=False)
             self._survey.leave()
-        except Exception:
+            self._deferreds.cancel()
+        except (Exception, SystemExit):
             log.events.exception(
                 'dispatcher %s could not deactivate itself; another one, or its '
                 'next start, takes over', self.UUID)
         finally:
             self._turns.close()
+            self._watchdog.join()
             self.queues.clear()
             self.activated = None
+            atexit.unregister(self._end_with_process)
+
+    def _end_with_process(self):
+        """Hand the jobs back, since the interpreter ends.
+
+        At once: an interpreter that ends starts no thread any more, so that a job
+        could fail for that reason alone.  Who wants its jobs to have their time
+        stops the dispatcher before.  In a forked process there is nothing to do.
+        """
+        if self.thread.is_alive() and self.activated is not None:
+            self.shutdown_grace = 0
+            self.reactor.callFromThread(self.reactor.stop)
+            self.thread.join(_AT_EXIT)
 
     def _let_jobs_end(self):
         for pool in self._pools():
@@ -153,9 +192,44 @@ class Dispatcher:
         """Whether nothing is in a worker's hands or waits to be stored."""
         return not self._turns.busy
 
+    def _lost(self, which):
+        """Stop for good, since *which* storage is closed.  Any thread.
+
+        What this process had in hand is as after its death: nothing can be
+        stored any more, not even that it ends.
+        """
+        with self._losing:
+            if self.lost is not None or self.activated is None:
+                return
+            self.lost = which
+        self._stopping.set()
+        log.events.critical(
+            '%s is closed, by itself after an error or by somebody: dispatcher %s '
+            'stops for good; see the messages before this one, and start the '
+            'process anew', which, self.UUID)
+        self.activated = None
+        self.reactor.callFromThread(self._end_lost)
+        if self.on_fatal is not None:
+            try:
+                self.on_fatal(self, which)
+            except Exception:
+                log.events.exception('on_fatal of dispatcher %s failed', self.UUID)
+
+    def _end_lost(self):
+        atexit.unregister(self._end_with_process)
+        self._wakeup.stop()
+        for pool in self._pools():
+            pool.setSize(0)
+        self.queues.clear()
+        self._turns.close()
+        if self.thread is not None and getattr(self.reactor, 'running', True):
+            self.reactor.stop()  # which runs for this dispatcher only
+
     # Polls
 
     def _poll_again_and_again(self):
+        if self._stopping.is_set():
+            return
         try:
             self.poll()
         finally:
@@ -168,24 +242,34 @@ class Dispatcher:
 
         Reactor's thread.  Commits; raises nothing: the next poll tries again.
         """
+        self._watchdog.beat()
         record = self.history.add_poll()
+        if self.troubles.check():
+            return
         try:
             with self._turns.turn:
+                self._replace_dead()
                 sizes, strays, signs = self._survey.look()
                 self._wakeup.concern(signs)
                 self._match_pools({name: size for name, (size, _jobs) in sizes.items()})
                 failed = self._turns.take(pings=True)
                 self._turns.hand_out(strays)
             self._note(record, sizes, failed)
-        except Exception as error:
+            self._overdue.look({name: size for name, (size, _jobs) in sizes.items()})
+        except (Exception, SystemExit) as error:
             self._poll_failed(error)
+        self._watchdog.beat()
+
+    def _replace_dead(self):
+        """Let no pool lack a thread, and nobody hold what a dead thread held."""
+        for pool in self._pools():
+            for ticket in pool.replace_dead():
+                log.events.critical('a worker of agent %s died while working on %r; it '
+                                    'is replaced', pool.name, ticket)
+                self._turns.drop(ticket)
 
     def _poll_failed(self, error):
-        if outage.is_outage(error):
-            log.events.warning('database away: %s', describe.safe_repr(error))
-        elif outage.is_conflict(error):
-            log.trace.info('poll conflicted: %s', describe.safe_repr(error))
-        else:
+        if not self.troubles.met(error):
             log.events.error('poll failed', exc_info=True)
 
     def _note(self, record, sizes, failed):
@@ -230,7 +314,7 @@ class Dispatcher:
     def _claim_now(self):
         try:
             self._turns.take()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._poll_failed(error)
 
     # What turns, workers and live annotations need
@@ -266,13 +350,18 @@ class Dispatcher:
 
     def watch(self, deferred, ticket, attempt):
         """Store the result of *deferred* for its job one day.  Any thread."""
-        def fired(value):
-            self._turns.submit(ticket, Outcome(
-                ticket.oid, ticket.database_name, attempt, storable_value(value)))
+        self._deferreds.watch(deferred, ticket, attempt)
 
-        self.reactor.callFromThread(deferred.addBoth, fired)
+    def under_way(self):
+        """Return what is worked on or waits for a Deferred, as `UnderWay`.  Any thread."""
+        return self._turns.under_way() + self._deferreds.under_way()
 
     # Looking
+
+    @property
+    def conflicts(self):
+        """The `runtime.conflicts.Conflicts` of this dispatcher and its jobs."""
+        return self.troubles.conflicts
 
     def getStatistics(self, at=None, before=None, since=None, queue=None, agent=None):
         """See `IDispatcher`."""
@@ -281,6 +370,19 @@ class Dispatcher:
     def getActiveJobIds(self, queue=None, agent=None):
         """See `IDispatcher`."""
         return self.history.active_ids(queue, agent)
+
+    def getOverdueJobIds(self, queue=None, agent=None):
+        """See `IDispatcher`."""
+        return [one.key for one in self._overdue.found()
+                if queue in (None, one.pool[0]) and agent in (None, one.pool[1])]
+
+    @property
+    def ready(self):
+        """See `IDispatcher`."""
+        pools = {(queue, agent) for queue, agents in list(self.queues.items())
+                 for agent in list(agents)}
+        return (self.getStatusInfo()['status'] == 'RUNNING'
+                and not (pools and pools <= self._overdue.full))
 
     def getJobInfo(self, oid, database_name=None):
         """See `IDispatcher`."""

@@ -73,7 +73,7 @@ def hold(UUID):
     if where is None:
         return _nothing
     try:
-        return zc.lockfile.LockFile(f'{where}.lock').close
+        return lock(where).close
     except zc.lockfile.LockError:
         raise ValueError(
             f'the UUID file {where} is in use by the living process '
@@ -82,6 +82,16 @@ def hold(UUID):
         # as where the file is given to a container that cannot write beside it
         log.events.warning('the UUID file %s cannot be locked: %s', where, error)
         return _nothing
+
+
+def lock(where):
+    """Return the lock beside the UUID file *where*, held until it is closed.
+
+    Raise zc.lockfile.LockError if another process holds it, and OSError if it cannot
+    be made.  Only its owner can open it: whoever can, can keep the owner out.
+    """
+    os.close(os.open(f'{where}.lock', os.O_WRONLY | os.O_CREAT, 0o600))
+    return zc.lockfile.LockFile(f'{where}.lock')
 
 
 def _nothing():

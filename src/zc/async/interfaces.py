@@ -25,6 +25,8 @@ ASSIGNED = _('assigned-status', 'Assigned')
 ACTIVE = _('active-status', 'Active')
 CALLBACKS = _('callback-status', 'Performing Callbacks')
 COMPLETED = _('completed-status', 'Completed')
+#: Kept out of the way, with its reason, until somebody decides; see `IParked`.
+PARKED = _('parked-status', 'Parked')
 
 
 # Errors
@@ -59,6 +61,10 @@ class NotStorableError(AsyncError, TypeError):
 
 class BrokenCallError(AsyncError):
     """What the job should call, or one of its arguments, cannot be loaded."""
+
+
+class NotParkedError(AsyncError, LookupError):
+    """The job is not among the parked jobs that were asked for it."""
 
 
 class JobCycleError(AsyncError):
@@ -134,6 +140,16 @@ class IJob(Interface):
            v
           COMPLETED
 
+                     park                    rerun or resume
+          PENDING, ASSIGNED, -------> PARKED ---------------> PENDING or
+          ACTIVE, CALLBACKS             |                     CALLBACKS
+                                        | discard
+                                        v
+                                    CALLBACKS
+
+    A job is PARKED where it cannot go on and nobody but a person can tell what
+    to do about it: `IQueue.parked` says why.
+
     NEW, PENDING and ASSIGNED are not stored: a job without a stored status is
     PENDING in a queue, ASSIGNED in an agent and NEW elsewhere, so moving it
     writes no status.  ``zc.async.model.status`` holds the arrows as a table,
@@ -146,7 +162,7 @@ class IJob(Interface):
         "What is called.  Settable while the job is NEW, PENDING or ASSIGNED.")
     args = Attribute("The positional arguments: a mutable sequence.")
     kwargs = Attribute("The keyword arguments: a mutable mapping.")
-    status = Attribute("One of the six status constants, the very object.")
+    status = Attribute("One of the seven status constants, the very object.")
     result = Attribute(
         "What the call returned, or a ``zc.twist.Failure``; None until then.")
     callbacks = Attribute("The jobs and proxies to call with the result.")
@@ -265,7 +281,12 @@ class IRetryPolicy(Interface):
         """Decide about an error of the commit, given as *failure*."""
 
     def interrupted():
-        """Decide about an attempt whose process or thread is gone."""
+        """Decide about an attempt whose process or thread is gone.
+
+        Where the process was stopped in order, a policy that has a method
+        ``stopped``, with no parameters, is asked that instead: ours decide the same
+        and count nothing.
+        """
 
     def updateData(data_cache):
         """Store what *data_cache* gathered.  Called before a commit."""
@@ -284,6 +305,10 @@ class IQueue(Interface):
     parent = Attribute("The `IQueues`.")
     quotas = Attribute("The `IQuotas`.")
     dispatchers = Attribute("The `IDispatchers`.")
+    parked = Attribute("The `IParked`.")
+    deaths_before_parking = Attribute(
+        "In how many deaths of its process a job may have been ACTIVE before it "
+        "is parked: an int, by default 3; None: in any number.")
 
     def put(item, begin_after=None, begin_by=None, failure_log_level=None,
             retry_policy_factory=None):
@@ -331,6 +356,79 @@ class IQueue(Interface):
 
     def __getitem__(index):
         """Return the job at *index*.  Raise IndexError where there is none."""
+
+
+class IParked(Interface):
+    """The jobs of a queue that are kept out of the way until somebody decides.
+
+    A job comes here when its code or its record is missing and no living
+    dispatcher could have it, or when processes died again and again while it
+    was running.  It holds no place and counts in no quota, and nothing that
+    follows from it happens meanwhile.
+
+    `rerun`, `discard` and `move` commit nothing.  They raise `NotParkedError`
+    for a job that is not here, and `BrokenCallError`, with nothing changed, for
+    one whose record cannot be read in this process but would have to be.
+    """
+
+    parent = Attribute("The queue.")
+
+    def __iter__():
+        """Iterate over the `IParkedJob` entries, the oldest first."""
+
+    def __len__():
+        """Return how many there are, without counting them."""
+
+    def __contains__(job):
+        """Return whether *job* is here."""
+
+    def entry(job):
+        """Return the `IParkedJob` of *job*.  Raise `NotParkedError`."""
+
+    def find(oid, database_name=None):
+        """Return the entry of the job with the object id *oid*, an int.
+
+        *database_name* is by default that of the queue's database.  Raise
+        `NotParkedError`.
+        """
+
+    def rerun(job):
+        """Put *job* at the end of its queue's line; its deaths count no more.
+
+        One that has its result goes on with its callbacks.
+        """
+
+    def discard(job):
+        """Let *job* fail with `AbortedError`; its callbacks are told.
+
+        One that has its result keeps it, and what cannot be loaded of what
+        follows from it fails; so does the callback that was run when its process
+        died, where that is why it is here.  One whose record cannot be read is forgotten, and
+        nobody is told.
+        """
+
+    def move(job, queue):
+        """As `rerun`, but in another *queue* of the same database.
+
+        Raise ValueError where *queue* is in another one or has not the quotas.
+        """
+
+    def raw(job):
+        """Return the stored bytes of *job*: its own record and its call's.
+
+        Two attributes, ``job`` and ``call``; None for a record that is missing.
+        Nothing is loaded: these are the pickles that the storage holds.
+        """
+
+
+class IParkedJob(Interface):
+    """One entry of `IParked`.  Reading it does not load the job."""
+
+    job = Attribute("The job; whether it can be read is another question.")
+    reason = Attribute("Why it was parked: a str of one line.")
+    at = Attribute("When it was parked: aware UTC datetime.")
+    deaths = Attribute("In how many deaths of its process it was ACTIVE.")
+    kind = Attribute("Its `IJob.kind`, or None where that could not be read.")
 
 
 class IQuotas(Interface):
@@ -398,9 +496,12 @@ class IDispatcherAgents(Interface):
         process.  Raise ValueError while it is activated.
         """
 
-    def deactivate():
-        """Record that it no longer works, and hand its jobs back."""
+    def deactivate(died=False):
+        """Record that it no longer works, and hand its jobs back.
 
+        *died*: its process is gone and was not stopped in order, which counts
+        for the jobs that were ACTIVE; see `IQueue.deaths_before_parking`.
+        """
     def reactivate(owner=None):
         """Take back a death notice that was wrong; hands no job back."""
 
@@ -439,6 +540,19 @@ class IDispatcher(Interface):
     reactor = Attribute("The `IReactor`.")
     poll_interval = Attribute("Seconds between polls.")
     activated = Attribute("When it was activated: aware UTC, or None.")
+    warn_after = Attribute(
+        "Seconds, settable: the log tells of a job that is worked on for longer, and "
+        "again whenever that has doubled; None: of none.")
+    ready = Attribute(
+        "True while it polls and not every place is taken by jobs that are overdue.")
+    conflicts = Attribute(
+        "What was in conflict with other transactions: an object with ``total``, "
+        "``worst(count=10)`` and ``as_info(count=10)``.")
+    lost = Attribute(
+        "Which storage is closed, as text, so that the dispatcher had to stop for "
+        "good; or None.")
+    on_fatal = Attribute(
+        "None, or what is called once with the dispatcher and `lost`, in any thread.")
 
     def activate(threaded=False):
         """Begin to work; with *threaded*, in a thread of its own."""
@@ -451,6 +565,12 @@ class IDispatcher(Interface):
 
     def getActiveJobIds(queue=None, agent=None):
         """Return ``(object id, database name)`` of the jobs being worked on."""
+
+    def getOverdueJobIds(queue=None, agent=None):
+        """Return the ids of those worked on for more than ``warn_after`` seconds.
+
+        Or of those that wait so long for a Deferred.
+        """
 
     def getJobInfo(oid, database_name=None):
         """Return what is remembered of a job.  Raise KeyError if nothing is."""

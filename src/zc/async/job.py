@@ -29,6 +29,8 @@ from .model.call import Annotations
 from .model.call import Args
 from .model.call import Call
 from .model.call import Kwargs
+from .model.result import kept
+from .model.result import value_of
 from .model.retry import NeverRetry  # noqa: F401 documented here
 from .model.retry import RetryCommonForever  # noqa: F401 documented here
 from .model.retry import RetryCommonFourTimes  # noqa: F401 documented here
@@ -62,6 +64,7 @@ class Node(persistent.Persistent):
     _attempt = 0
     _result = None
     _awaits = None
+    _chain = 0      # how many jobs before it have led to it, one from another
 
     @property
     def status(self):
@@ -71,7 +74,7 @@ class Node(persistent.Persistent):
     @property
     def result(self):
         """See `IJob`."""
-        return self._result
+        return value_of(self._result)
 
     @property
     def callbacks(self):
@@ -106,6 +109,7 @@ class Node(persistent.Persistent):
         return self._add(SuccessFailureCallbackProxy(*jobs))
 
     def _add(self, node):
+        execution.lengthen_by_callback(self, node)
         node.parent = self
         self.append_callback(node)
         if self.status is COMPLETED:
@@ -150,6 +154,8 @@ class Job(Node):
     _callbacks_end = None
     _assigner = None         # the 16 bytes of a UUID
     _quota_names = ()
+    _deaths = 0              # of processes, while it was active; stored if any
+    _lacks = None            # (what was missing, since when), of one set aside
     _retry_policy = None
     retry_policy_factory = None
     failure_log_level = None
@@ -404,8 +410,9 @@ class Job(Node):
             oid, database_name = describe.address(self)
             return (f'<{describe.type_name(type(self))} (oid {oid}, '
                     f'db {database_name!r}) ``{self._call_text()}``>')
-        except Exception as error:
-            return f'<{describe.type_name(type(self))} (unreadable: {type(error).__name__})>'
+        except BaseException as error:
+            return (f'<{describe.type_name(type(self))} '
+                    f'(unreadable: {describe.type_name(type(error))})>')
 
     def _call_text(self):
         call = self._call
@@ -461,16 +468,18 @@ class ConditionalCallbackProxy(Node):
         """
         self.job = self.getJob(result)
         if self.job is None:
-            self._code, self._result = status.SETTLED, result
+            self._code, self._result = status.SETTLED, kept(result)
         else:
             self.job.parent = self  # or it could not tell its result
+            if self._chain:
+                self.job._chain = self._chain
             self._code = status.BEGUN
         return self.job
 
     def job_settled(self, job):
         """Take over the result of *job*, if it is the chosen one."""
         if job is self.job:
-            self._code, self._result = status.SETTLED, job.result
+            self._code, self._result = status.SETTLED, job._result
 
     @property
     def queue(self):

@@ -7,12 +7,15 @@ second on to them, and one that has answered either lets the other be.
 import weakref
 
 import zope.component
+from ZODB.FileStorage import FileStorage
 from ZODB.POSException import POSError
 from ZODB.POSException import ReadOnlyError
+from ZODB.POSException import StorageError
 from zope.interface.interfaces import ComponentLookupError
 from zope.processlifetime import IDatabaseOpened
 from zope.processlifetime import IDatabaseOpenedWithRoot
 
+from . import datafile
 from . import log
 from . import outage
 
@@ -130,3 +133,34 @@ def read_only(db):
     return ReadOnlyError(
         f'database {db.database_name!r} is read-only: no queue is made in it and no '
         f'dispatcher works for it; open it for writing, or have no installers here')
+
+
+def refuse_replaced(db):
+    """Raise StorageError where *db* is a new file beside those of a broken-off pack.
+
+    For those who are about to make something in it that is not there yet.
+    """
+    for storage in outage.layers(db.storage):
+        if isinstance(storage, FileStorage) and not storage.isReadOnly():
+            path = storage._file_name
+            for other in datafile.older(path):
+                raise StorageError(
+                    f'{path} is younger than all of {other}: a pack was broken off, and '
+                    f'this is a new database; rename {other} to {path} while nobody '
+                    f'has it open, or move it away if you want a new one')
+
+
+def say_when_committed(changed, *message):
+    """Log *message* when the transaction is committed in which *changed* was.
+
+    It may have to be tried again and again.  At once for an object without one.
+    """
+    if changed._p_jar is None:
+        _say(True, *message)
+    else:
+        changed._p_jar.transaction_manager.get().addAfterCommitHook(_say, message)
+
+
+def _say(success, *message):
+    if success:
+        log.events.info(*message)

@@ -18,6 +18,7 @@ from . import interfaces
 from . import log
 from . import timekeys
 from . import wake
+from .current import read_current
 from .interfaces import BadStatusError
 from .interfaces import KEY
 from .interfaces import NEW
@@ -26,9 +27,14 @@ from .job import as_job
 from .job import check_delta
 from .job import check_moment
 from .job import Job
+from .model import parking
+from .model import quota
 from .model import recovery
+from .model import retry
 from .model import status
 from .model.call import check_storable
+from .model.call import is_back
+from .model.call import missing_class
 from .model.call import why_unreadable
 from .model.lines import Buckets
 from .model.lines import Lines
@@ -40,6 +46,8 @@ from .model.quota import Quotas
 
 #: The stored form that this code writes; see `zc.async.evolve`.
 GENERATION = 1
+#: Jobs that cannot be read are taken out of line so many at a time.
+_AT_ONCE = 100
 
 
 class _Children(PersistentMapping):
@@ -95,7 +103,13 @@ class DispatcherAgents(_Children):
     def __delitem__(self, name):
         agent = self[name]
         super().__delitem__(name)
+        if len(agent):
+            # its jobs are still worked on, in this queue and by this dispatcher
+            agent.parent, agent.name = self, name
         kept = tuple(one for one in (*self.retired, agent) if len(one))
+        for one in {*self.retired, agent} - {*kept}:
+            # a claim at the same time would be lost with it
+            read_current(getattr(one, '_jobs', one))
         if kept != self.retired:
             self.retired = kept
 
@@ -131,12 +145,12 @@ class DispatcherAgents(_Children):
         self.activation.begin(owner)
         zope.event.notify(interfaces.DispatcherActivated(self))
 
-    def deactivate(self):
+    def deactivate(self, died=False):
         """See `IDispatcherAgents`."""
         if self.activation.micros is None:
             raise ValueError(f'dispatcher {self.UUID} is not activated')
         self.activation.end()
-        count = recovery.hand_over(self)
+        count = recovery.hand_over(self, died)
         if count:
             log.events.info('dispatcher %s deactivated; %d jobs handed back',
                             self.UUID, count)
@@ -192,7 +206,7 @@ class Dispatchers(Lookup, persistent.Persistent):
             log.events.error(
                 'dispatcher %s was silent since %s: %s takes over its jobs',
                 heir.UUID, heir.last_ping.value, UUID)
-            heir.deactivate()
+            heir.deactivate(died=True)
 
     def _dead_neighbour(self, UUID):
         """Return the next activated dispatcher after *UUID* if it is dead."""
@@ -212,8 +226,19 @@ class Dispatchers(Lookup, persistent.Persistent):
 
 @zope.interface.implementer(interfaces.IQueue)
 class Queue(persistent.Persistent):
-    """See `IQueue`."""
+    """See `IQueue`.
 
+    A job that was ACTIVE in ``deaths_before_parking`` deaths of its process is
+    parked and not run again: it may be what kills them.  A death is counted when a
+    neighbour, or the restarted instance, takes over after it; a process that is
+    stopped in order, a job that was claimed and not begun, a thread that ends and
+    a database that is away are none.  A claim begins most jobs in its own commit,
+    so a job may count as active whose call had not been entered.  Set it on the
+    class, or on one queue; None: never.
+    """
+
+    deaths_before_parking = 3
+    _parked = None        # in queues that were made before there was parking
     parent = name = None  # kept when ``__init__`` is called again to empty it
 
     def __init__(self):
@@ -222,6 +247,17 @@ class Queue(persistent.Persistent):
         self.quotas.parent = self
         self.dispatchers = Dispatchers()
         self.dispatchers.parent = self
+        self._parked = parking.Parked(self)
+
+    @property
+    def parked(self):
+        """See `IQueue`."""
+        return parking.Parked(self) if self._parked is None else self._parked
+
+    def keep_parked(self, parked):
+        """Keep *parked*, which got its first job, in a queue that had none."""
+        if self._parked is None:
+            self._parked = parked
 
     # Putting
 
@@ -278,7 +314,7 @@ class Queue(persistent.Persistent):
         """See `IQueue`."""
         job.parent = self
         if job._code == status.UNSET:
-            recovery.release_quotas(job)
+            quota.release(job)
         self._lines.add(job, 0, timekeys.FRONT)
         self._announce()
 
@@ -289,10 +325,18 @@ class Queue(persistent.Persistent):
         self._lines.add(job, job._begin_after, timekeys.SCHEDULED)
         self._announce()
 
-    def restore(self, job):
-        """Put a claimed *job* that was not begun back where it stood."""
+    def put_again(self, job):
+        """Put *job*, which is NEW again, at the end of the line."""
         job.parent = self
-        recovery.release_quotas(job)
+        job._begin_after = clock.micros()
+        self._lines.add(job, job._begin_after, timekeys.READY)
+        self._announce()
+
+    def restore(self, job):
+        """Put a claimed *job* back where it stood."""
+        job.parent = self
+        if job._code == status.UNSET:
+            quota.release(job)
         self._lines.restore(job)
         self._announce()
 
@@ -336,24 +380,38 @@ class Queue(persistent.Persistent):
     def claim(self, filter=None, default=None):
         """See `IQueue`."""
         now = clock.micros()
-        for job in self._lines.due(now, self._has_room):
-            if self._is_usable(job) and (filter is None or filter(job)):
+        while True:
+            job, unreadable = self._look_for(filter, now)
+            # not before: lines must not change while they are looked through
+            for key, one, reason in unreadable:
+                self._lines.drop(key, one)
+                parking.park_unread(self, one, reason)
+            if job is not None:
                 self._lines.discard(job)
                 return self._claimed(job, now)
-        return default
+            if len(unreadable) < _AT_ONCE:
+                return default
 
-    def _is_usable(self, job):
-        """Return whether *job* can be read; one that cannot holds up no other."""
-        reason = why_unreadable(job)
-        if reason is None:
-            return True
-        told = self.__dict__.setdefault('_v_told', set())
-        if job._p_oid not in told:
-            told.add(job._p_oid)
-            log.events.critical(
-                'job %d in queue %r stays where it is, since it cannot be read: %s',
-                describe.address(job)[0], self.name, reason)
-        return False
+    def _look_for(self, filter, now):
+        """Return a job to claim, or None, and what is to be parked before it.
+
+        The latter as ``(key, job, reason)``; it holds up no other.
+        """
+        claimant, unreadable = parking.claimant_in(self._p_jar), []
+        for key, job in self._lines.due(now, self._has_room, claimant.lacks):
+            reason = why_unreadable(job)
+            if reason is None:
+                if filter is None or filter(job):
+                    return job, unreadable
+                continue
+            name = missing_class(job)
+            if name is not None and is_back(job):
+                claimant.stale = True
+            elif name is None or not parking.is_left(self, job, name, claimant):
+                unreadable.append((key, job, f'its record cannot be read: {reason}'))
+                if len(unreadable) == _AT_ONCE:
+                    break
+        return None, unreadable
 
     def _has_room(self, names):
         """Return whether no quota of *names* is filled; removed ones are not."""
@@ -369,7 +427,7 @@ class Queue(persistent.Persistent):
         if job.expired(now):
             return self._instead_of(job)
         if job._code == status.UNSET:
-            for name in job.quota_names:
+            for name in job._quota_names:
                 quota = self.quotas.get(name)
                 if quota is not None:
                     quota.add(job)
@@ -380,6 +438,8 @@ class Queue(persistent.Persistent):
         """Return a job that lets *job* fail, since it is too late to begin it."""
         order, job._order = job._order, None
         stand_in = Job(job.fail)
+        # it alone knows of the job now
+        stand_in.retry_policy_factory = retry.RetryErrorsToo
         stand_in._begin_after, stand_in._assigner = job._begin_after, job._assigner
         stand_in._order = order
         return stand_in
@@ -441,7 +501,7 @@ def _check_storable(job):
         if isinstance(one, Job):
             check_storable(one._call)
             given = (*one.args, *one.kwargs.values())
-            todo.extend(value for value in given if isinstance(value, Job))
+            todo.extend(value for value in given if issubclass(type(value), Job))
             todo.extend(one.callbacks)
         else:
             todo.extend(jobs for jobs in (

@@ -7,6 +7,7 @@ that has the event's ``database`` or ``object``.
 Hosts may send `IDatabaseOpenedWithRoot` as well, or instead: see
 `zc.async.opened`.
 """
+import threading
 import weakref
 
 import transaction
@@ -18,6 +19,7 @@ from zope.interface.interfaces import ComponentLookupError
 from . import dispatcher as dispatchers
 from . import instanceuuid
 from . import log
+from . import outage
 from . import productconfig
 from . import signals
 from .agent import Agent
@@ -27,9 +29,14 @@ from .interfaces import ObjectAdded
 from .model.quota import _check_size
 from .opened import DatabaseInstaller
 from .opened import read_only
+from .opened import refuse_replaced
+from .opened import say_when_committed
 from .queue import Queue
 from .queue import Queues
+from .runtime.attempt import abort
 from .runtime.mending import mend
+from .runtime.pauses import CROWD
+from .runtime.pauses import Pauses
 from .signals import restore_signal_handlers  # noqa: F401 documented here
 from .signals import signal_handlers  # noqa: F401 documented here
 from .signals import SIGNALS  # noqa: F401 documented here
@@ -44,8 +51,9 @@ class QueueInstaller(DatabaseInstaller):
 
     *queues* are names; *factory* makes a queue.  With *db_name* they are kept in
     the root of that one of the opened database's databases, and mounted in its
-    own.  Commits.  Raise ValueError if there is no such database, and
-    ReadOnlyError if it cannot be written.
+    own.  Commits.  Raise ValueError if there is no such database, ReadOnlyError if
+    it cannot be written, and StorageError if it is a new FileStorage beside the
+    files of a pack that was broken off.
     """
 
     def __init__(self, queues=('',), factory=Queue, db_name=None):
@@ -80,6 +88,7 @@ class QueueInstaller(DatabaseInstaller):
         root = connection.root()
         queues = root.get(KEY)
         if queues is None:
+            refuse_replaced(connection.db())
             queues = root[KEY] = self._stored_queues(connection, db_name)
             zope.event.notify(ObjectAdded(queues, root, KEY))
             done.append(('queues collection added',))
@@ -101,6 +110,7 @@ class QueueInstaller(DatabaseInstaller):
             connection = connection.get_connection(db_name)
         root = connection.root()
         if KEY not in root:
+            refuse_replaced(connection.db())
             queues = root[KEY] = Queues()
             connection.add(queues)
         return root[KEY]
@@ -117,13 +127,29 @@ def _change(db, change):
     def attempt():
         return change(connection)
 
-    attempt.__name__ = change.__name__
     try:
-        return manager.run(attempt, _TRIES)
+        return _run(manager, attempt, change.__name__)
     except ReadOnlyError:
         raise read_only(db) from None
     finally:
+        abort(manager)
         connection.close()
+
+
+def _run(manager, change, description):
+    """Commit *change*, several times where there are conflicts; return its value."""
+    pauses = Pauses(threading.Event().wait, limit=CROWD)
+    for left in reversed(range(_TRIES)):
+        try:
+            manager.begin().note(description)
+            found = change()
+            manager.commit()
+            return found
+        except Exception as error:
+            abort(manager)
+            if not left or not outage.is_conflict(error):
+                raise
+        pauses.wait()
 
 
 class QuotaInstaller(DatabaseInstaller):
@@ -195,8 +221,8 @@ class AgentInstaller:
             return
         if self.agent_name not in agents:
             agents[self.agent_name] = self._make()
-            log.events.info('agent %r added to queue %r',
-                            self.agent_name, agents.parent.name)
+            say_when_committed(agents.parent, 'agent %r added to queue %r',
+                               self.agent_name, agents.parent.name)
         elif self.declared:
             self._change(agents[self.agent_name])
 
@@ -252,6 +278,10 @@ class HostedDispatcher(dispatchers.Dispatcher):
         # not when somebody else is still deactivating it
         if was_activated and self.activated is None:
             self._let_go()
+
+    def _end_lost(self):
+        super()._end_lost()
+        self._let_go()
 
 
 class _DispatcherInstaller(DatabaseInstaller):

@@ -28,6 +28,7 @@ from .interfaces import COMPLETED
 from .interfaces import IClock
 from .interfaces import IJob
 from .interfaces import IReactor
+from .interfaces import PARKED
 
 _REAL = datetime.datetime
 _UTC = datetime.timezone.utc
@@ -320,7 +321,7 @@ class Reactor:
 
         Virtual time advances by the poll interval once.  Where the jobs are not
         completed when nobody works any more, or after *attempts* times half a
-        real second, print TIME OUT.
+        real second, print TIME OUT.  Raise AssertionError where one is parked.
         """
         found = dispatchers.get()
         self.time_flies(5 if found is None else found.poll_interval)
@@ -331,6 +332,7 @@ class Reactor:
                 idle = False
             if all(job.status is COMPLETED for job in jobs):
                 return
+            _none_is_parked(*jobs)
             if idle or time.monotonic() > end:
                 print('TIME OUT')
                 return
@@ -415,15 +417,31 @@ def get_poll(dispatcher, count=None, seconds=6):
 
 def wait_for_start(job, seconds=6):
     """Wait until *job* is active, or was."""
-    _or_fail(wait_for(lambda: job.status in _BEGUN, seconds), seconds,
-             f'{job!r} was not begun')
+    _or_fail(wait_for(lambda: job.status in _BEGUN or _is_parked(job), seconds),
+             seconds, f'{job!r} was not begun')
+    _none_is_parked(job)
 
 
 def wait_for_result(job, seconds=6):
-    """Wait until *job* is completed and return its result."""
-    _or_fail(wait_for(lambda: job.status is COMPLETED, seconds), seconds,
-             f'{job!r} was not completed')
+    """Wait until *job* is completed and return its result.
+
+    Raise AssertionError, with the reason, where it is parked.
+    """
+    _or_fail(wait_for(lambda: job.status is COMPLETED or _is_parked(job), seconds),
+             seconds, f'{job!r} was not completed')
+    _none_is_parked(job)
     return job.result
+
+
+def _is_parked(job):
+    return job.status is PARKED
+
+
+def _none_is_parked(*jobs):
+    """Raise AssertionError where one of *jobs* is parked: it will not go on."""
+    for job in filter(_is_parked, jobs):
+        raise AssertionError(
+            f'{describe.safe_repr(job)} is parked: {job.queue.parked.entry(job).reason}')
 
 
 def wait_for_annotation(job, name, seconds=6):

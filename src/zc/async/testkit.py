@@ -5,6 +5,7 @@
 import contextlib
 import os
 import tempfile
+import uuid
 from unittest import mock
 
 import transaction
@@ -16,10 +17,15 @@ from zope.processlifetime import DatabaseOpened
 from . import configure
 from . import dispatcher as dispatchers
 from . import instanceuuid
+from . import processes
 from . import subscribers
 from . import testing
 from .interfaces import KEY
 from .job import as_job
+from .processes import Process
+from .processes import this_process
+
+__all__ = ['Process', 'World', 'this_process']
 
 
 class World:
@@ -34,6 +40,7 @@ class World:
     def __init__(self, folder=None):
         self.folder = folder
         self._ends = contextlib.ExitStack()
+        self._processes = None
 
     def __enter__(self):
         try:
@@ -103,6 +110,33 @@ class World:
         reactor.start()
         found.activate()
         return reactor
+
+    def start_process(self, number=1, poll_interval=5, size=3):
+        """Start a process that can be killed; return the `processes.Process`.
+
+        It works in virtual time, which passes in `time_flies`, beside others of
+        other *number*: a process that starts with the number of a dead one is the
+        same instance again.  ValueError where one with that number works.  *size* is
+        that of the agents, as the first call says it.
+        """
+        if self._processes is None:
+            self._install_agents(size)
+            self._processes = processes.Processes(self.db)
+            self._ends.callback(self._processes.end)
+        return self._processes.start(uuid.UUID(int=number), poll_interval)
+
+    def time_flies(self, seconds):
+        """Let *seconds* pass for all that `start_process` has started.
+
+        Returns when no job runs, but those that hang.
+        """
+        if self._processes is None:
+            raise ValueError('nothing works here; call start_process() before')
+        self._processes.time_flies(seconds)
+
+    def database_away(self):
+        """Let the database be out of reach; see `processes.storage_away`."""
+        return processes.storage_away(self.db.storage)
 
     def _install_agents(self, size):
         zope.component.provideHandler(subscribers.AgentInstaller('main', size=size))

@@ -31,7 +31,9 @@ class Hands:
     db: Any
     name: Any
     history: Any
+    lacking: Any
     live: Any
+    troubles: Any
     _turns: Any
     _worker: Any
     _tickets: Any

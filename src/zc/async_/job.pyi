@@ -12,6 +12,7 @@ class Node(persistent.Persistent):
     _attempt: int
     _result: Any
     _awaits: Any
+    _chain: int
     @property
     def status(self): ...
     @property
@@ -35,6 +36,8 @@ class Job(Node):
     _callbacks_end: Any
     _assigner: Any
     _quota_names: tuple[Any, ...]
+    _deaths: int
+    _lacks: Any
     _retry_policy: Any
     retry_policy_factory: Any
     failure_log_level: Any

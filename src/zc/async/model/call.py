@@ -6,17 +6,23 @@ then not even be marked as failed.  What other connections write while the job
 runs (annotations, callbacks) is reached from here too, so that it does not
 conflict with the commit of the result.
 """
+import collections
 import collections.abc
+import datetime
+import decimal
 import io
 import pickle
 import sys
 import types
+import uuid
 
 import persistent
 from BTrees.OOBTree import OOBTree
+from persistent.wref import WeakRef
 from ZODB.broken import Broken
 
 from .. import describe
+from .. import failures
 from .. import outage
 from ..interfaces import BrokenCallError
 from ..interfaces import NotStorableError
@@ -64,15 +70,24 @@ class Call(persistent.Persistent):
         return describe.method_name(self.target, self.method)
 
 
+class CodeMissing(BrokenCallError):
+    """What a call needs is missing in this process: *name*, a dotted name."""
+
+    def __init__(self, text, name):
+        super().__init__(text)
+        self.name = name
+
+
 def is_broken(value):
     """Return whether *value* is what ZODB loads for code that is gone.
 
     A missing function loads as a *class* derived from Broken, which can even
     be called.
     """
-    if isinstance(value, type):
+    # not isinstance: that would ask *value* for its ``__class__``
+    if issubclass(type(value), type):
         return issubclass(value, Broken)
-    return isinstance(value, Broken)
+    return issubclass(type(value), Broken)
 
 
 def why_unreadable(job):
@@ -84,31 +99,98 @@ def why_unreadable(job):
         return f'its class {describe.type_name(type(job))} is gone'
     try:
         job._p_activate()
-    except Exception as error:
+    except BaseException as error:
+        # also what a ``__setstate__`` raises that should not: this is asked where
+        # nobody works for the job
         if outage.is_outage(error) or outage.is_conflict(error):
             raise
-        return f'{type(error).__name__}: {describe.safe_repr(str(error), 200)}'
+        return describe.error(error)
+    name = missing_class(job)
+    return None if name is None else f'{name}, which it refers to, is gone'
+
+
+def missing_class(job):
+    """Return the dotted name of the class that *job* lacks, or None.
+
+    Its own, or one that its record refers to: that record cannot be written.
+    """
+    if isinstance(job, Broken):
+        return _dotted_name(job)
+    for value in vars(job).values():
+        if isinstance(value, type) and is_broken(value):
+            return _dotted_name(value)
     return None
 
 
 def resolve(job):
     """Return the callable of *job*.
 
-    Raise `BrokenCallError` where it, or an argument, cannot be loaded.
+    Raise `CodeMissing` where it, or an argument, cannot be loaded.
     """
     # the object of a method first: without its class it has no methods
-    _check_loaded(job, job._call.target, *job.args, *job.kwargs.values())
-    target = job.callable
+    check_code(job)
+    target = _callable(job)
     _check_loaded(job, target, getattr(target, '__self__', None))
     return target
+
+
+def check_class(node):
+    """Raise `CodeMissing` where the class of *node*, a job or a proxy, is gone."""
+    if is_broken(node):
+        name = _dotted_name(node)
+        raise CodeMissing(f'{name} is missing; put its code back in place', name)
+
+
+def is_back(job):
+    """Return whether *job*, loaded without its class, could have it now."""
+    if not isinstance(job, Broken):
+        return False
+    return is_found(job._p_jar, _dotted_name(job))
+
+
+def is_found(jar, name):
+    """Return whether the connection *jar* finds what has the dotted *name* now."""
+    module, _dot, last = name.rpartition('.')
+    return bool(module) and not is_broken(jar.db().classFactory(jar, module, last))
+
+
+def check_code(job):
+    """Raise `CodeMissing` where what is stored of the call cannot be loaded."""
+    call = job._call
+    if any(map(is_broken, _needed(job))):
+        # it may have come back since the call was read in this connection
+        call._p_deactivate()
+    _check_loaded(job, *_needed(job))
+
+
+def _needed(job):
+    call = job._call
+    return (call.target, *call.args, *(call.kwargs or {}).values(), job._retry_policy)
+
+
+def _callable(job):
+    try:
+        return job.callable
+    except AttributeError:
+        call = job._call
+        if call.method is None or hasattr(call.target, call.method):
+            raise
+    name = f'{describe.type_name(type(call.target))}.{call.method}'
+    raise CodeMissing(f'{name} is missing; put its code back in place', name)
 
 
 def _check_loaded(job, *values):
     for value in values:
         if is_broken(value):
-            raise BrokenCallError(
+            raise CodeMissing(
                 f'{describe.safe_repr(value, 200)} of {job.kind} cannot be loaded; '
-                f'put its code back in place and run the job again')
+                f'put its code back in place and run the job again',
+                _dotted_name(value))
+
+
+def _dotted_name(value):
+    cls = value if isinstance(value, type) else type(value)
+    return describe.printable(describe.type_name(cls), 200)
 
 
 class Args(collections.abc.MutableSequence):
@@ -220,18 +302,44 @@ class Annotations(_LazyMapping):
         del self._read()[key]
 
 
-class _Probe(pickle.Pickler):
+#: Types with no code of an application's when they are stored or loaded.
+_TAME = frozenset(map(id, (
+    bytearray, collections.Counter, collections.deque, collections.OrderedDict,
+    datetime.date, datetime.datetime, datetime.time, datetime.timedelta,
+    datetime.timezone, decimal.Decimal, failures.Failure, range, uuid.UUID,
+    type, types.FunctionType, types.BuiltinFunctionType)))
+
+
+class Probe(pickle.Pickler):
     """Pickles for nothing, stopping at persistent objects as ZODB does."""
 
-    def __init__(self, file):
-        super().__init__(file, 3)
-        self.met_persistent = False
+    def __init__(self, file=None):
+        super().__init__(io.BytesIO() if file is None else file, 3)
+        self.met_persistent = False  # whether it refers to persistent objects
+        self.met_code = False        # whether an application's code stores or loads it
+        self._kept = []              # the persistent objects
 
     def persistent_id(self, obj):
-        if isinstance(obj, persistent.Persistent):
+        # as ZODB asks, which an object's ``__class__`` may refuse to answer
+        if isinstance(obj, (persistent.Persistent, WeakRef)):
             self.met_persistent = True
-            return 'persistent'
+            self._kept.append(obj)
+            return len(self._kept) - 1
         return None
+
+    def reducer_override(self, obj):
+        self.met_code = self.met_code or id(type(obj)) not in _TAME
+        return NotImplemented
+
+    def check_loading(self, file):
+        """Load what was written to *file*.  Raise what that raises."""
+        file.seek(0)
+        unpickler = pickle.Unpickler(file)
+        unpickler.persistent_load = self._kept.__getitem__
+        unpickler.load()
+
+
+_NOTHING_MET = Probe()
 
 
 def probe(value):
@@ -239,20 +347,37 @@ def probe(value):
 
     Raise what pickling raises where it cannot be stored.
     """
-    if type(value) in _ATOMS:
+    if any(type(value) is cls for cls in _ATOMS):
         return False
-    pickler = _Probe(io.BytesIO())
+    pickler = Probe()
     pickler.dump(value)
     return pickler.met_persistent
+
+
+def probe_both_ways(value):
+    """Return the `Probe` that has met *value*, stored and loaded for nothing.
+
+    Raise what that raises: what is stored and cannot be loaded would make the
+    record that holds it unreadable.
+    """
+    if any(type(value) is cls for cls in _ATOMS):
+        return _NOTHING_MET
+    file = io.BytesIO()
+    pickler = Probe(file)
+    pickler.dump(value)
+    if pickler.met_code:
+        pickler.check_loading(file)
+    return pickler
 
 
 def _storable_problem(value):
     """Return why *value* cannot be stored, or None."""
     try:
         probe(value)
-    except Exception as error:
-        # RecursionError, TypeError, ValueError and more besides PicklingError
-        return f'{type(error).__name__}: {describe.safe_repr(str(error), 200)}'
+    except BaseException as error:
+        # RecursionError, TypeError, ValueError and more besides PicklingError, and
+        # what a ``__reduce__`` raises that should not
+        return describe.error(error)
     return None
 
 
@@ -273,7 +398,7 @@ def check_storable(call):
                 f'{describe.callable_name(target)} cannot be stored: a job calls '
                 f'functions that its process can import by name, no lambdas '
                 f'and no local functions')
-    elif not isinstance(target, persistent.Persistent):
+    elif not issubclass(type(target), persistent.Persistent):
         problem = _storable_problem(target)
         if problem:
             raise NotStorableError(
@@ -283,7 +408,7 @@ def check_storable(call):
     named = [(f'argument {n}', value) for n, value in enumerate(call.args)]
     named += [(f'argument {name!r}', value) for name, value in (call.kwargs or {}).items()]
     for name, value in named:
-        if isinstance(value, (*_ATOMS, persistent.Persistent)):
+        if issubclass(type(value), (*_ATOMS, persistent.Persistent)):
             continue
         problem = _storable_problem(value)
         if problem:

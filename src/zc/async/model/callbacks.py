@@ -6,7 +6,10 @@ its result.  `walk` visits them depth first with a stack of its own, since
 chains may be longer than Python's stack is deep, and starts again after a crash
 where it stopped: what is done is stored in each node's status.
 """
+from . import quota
 from . import status
+from .call import check_class
+from .call import is_broken
 from .. import clock
 from ..current import read_current
 from ..interfaces import ACTIVE
@@ -15,6 +18,7 @@ from ..interfaces import COMPLETED
 from ..interfaces import IAgent
 from ..interfaces import ICallbackProxy
 from ..interfaces import IJob
+from ..interfaces import IQueue
 from ..interfaces import NEW
 
 #: The statuses of a node that has its result.
@@ -37,7 +41,10 @@ def walk(root, performer):
     """Perform what follows from *root*; return the visited nodes, children first.
 
     The *performer* has ``run(job, result)``, ``choose(proxy, result)``,
-    ``deliver(job, result)`` and ``interrupted(job)``; it commits as it likes.
+    ``deliver(job, result)`` and ``interrupted(job, result)``; it commits as it
+    likes.  ``leaves(job)`` says whether the callbacks of *job*, which waited for
+    another, are done by whoever holds it: they must not be called by two.
+    Raise `.call.CodeMissing` at a callback whose class is gone.
     """
     stack, visited = [(root, 0)], []
     while stack:
@@ -46,12 +53,31 @@ def walk(root, performer):
         if position < len(following):
             stack.append((node, position + 1))
             child = following[position]
+            check_class(child)
             _perform(child, node, performer)
-            if child.status is CALLBACKS:
+            if child.status is not CALLBACKS:
+                continue
+            if child.parent is node or not (
+                    _has_callbacks_left(child) and performer.leaves(child)):
                 stack.append((child, 0))
+            else:
+                visited.append(child)
         else:
             visited.append(node)
     return visited
+
+
+def _has_callbacks_left(node):
+    """Return whether callbacks of *node*, not those who wait for it, are to be done."""
+    return any(child.parent is node and child.status is not COMPLETED
+               for child in children(node))
+
+
+def top(node):
+    """Return the job that *node* follows from in the end; itself if from none."""
+    while is_node(node.parent):
+        node = node.parent
+    return node
 
 
 def _perform(child, node, performer):
@@ -61,8 +87,20 @@ def _perform(child, node, performer):
     elif child.status is ACTIVE:
         if child._awaits is node:
             performer.deliver(child, node.result)
+        elif ICallbackProxy.providedBy(child):
+            _go_on(child, node.result, performer)
         elif child._awaits is None and child.parent is node:
-            performer.interrupted(child)
+            performer.interrupted(child, node.result)
+
+
+def _go_on(proxy, result, performer):
+    """Go on with what *proxy* has chosen; who chose it is gone."""
+    chosen = proxy.job
+    check_class(chosen)
+    if chosen.status is NEW:
+        performer.run(chosen, result)
+    elif chosen.status is ACTIVE and chosen._awaits is None and chosen.parent is proxy:
+        performer.interrupted(chosen, result)
 
 
 def _start(child, result, performer):
@@ -80,7 +118,7 @@ def needs_worker(node):
     A callback that is settled itself does not count: whoever settled it goes on
     with what follows from it.
     """
-    return any(child.status is NEW or child._awaits is node
+    return any(is_broken(child) or child.status is NEW or child._awaits is node
                for child in children(node))
 
 
@@ -99,10 +137,57 @@ def try_finish(node):
     return finished
 
 
+def finish_all(nodes):
+    """Complete those of *nodes*, children first, for which everything is done.
+
+    And what the last of them belong to, as `try_finish` does.
+    """
+    coming = {id(node) for node in nodes}
+    for node in nodes:
+        coming.discard(id(node))
+        # what comes later is not looked at now: a job may have thousands of
+        # callbacks, and would be looked through once for each
+        while is_node(node) and node.status is CALLBACKS and _finish(node):
+            node = node.parent
+            if id(node) in coming:
+                break
+
+
+def is_in_line(node):
+    """Return whether *node* is a job that waits for somebody to claim it.
+
+    With a result it was put back by whoever took its worker for dead.
+    """
+    return IQueue.providedBy(node.parent) and node in node.parent
+
+
+def is_with_others(job):
+    """Return whether somebody holds *job*, which waited for another, or will claim it.
+
+    With its result, its callbacks are done by that one.
+    """
+    first = top(job)
+    return first.agent is not None or is_in_line(first)
+
+
+def _is_done(child, node):
+    """Return whether *node* need not wait for *child* any more."""
+    if child.status is COMPLETED:
+        return True
+    # one that waited for the result has it, and who completes it knows nothing of
+    # this node
+    return (child.parent is not node and child.status is CALLBACKS
+            and is_with_others(child))
+
+
 def _finish(node):
+    if is_in_line(node):
+        # who claims it finishes it; completed in line, it would be claimed and
+        # held for nothing
+        return False
     read_current(node.callback_record())
     for child in children(node):
-        if child.status is not COMPLETED:
+        if is_broken(child) or not _is_done(child, node):
             read_current(child)
             return False
     status.move(node, 'finish')
@@ -114,11 +199,8 @@ def _finish(node):
 
 def release(job):
     """Give back what the completed *job* holds: its agent's slot and quotas."""
-    queue = job.queue
-    if queue is not None:
-        for name in job.quota_names:
-            quota = queue.quotas.get(name)
-            if quota is not None:
-                quota.discard(job)
+    # the names first: the queue may be found only at the end of a long chain
+    if job._quota_names and job.queue is not None:
+        quota.release(job)
     if IAgent.providedBy(job.parent):
         job.parent.jobCompleted(job)

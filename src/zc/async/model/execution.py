@@ -5,7 +5,9 @@ by `run_here`, they are part of whatever the caller commits.
 """
 import contextlib
 import logging
+import types
 
+import persistent
 import transaction
 
 from twisted.internet.defer import Deferred
@@ -20,10 +22,12 @@ from ..interfaces import AbortedError
 from ..interfaces import ICallbackProxy
 from ..interfaces import IJob
 from ..interfaces import JobCycleError
+from ..interfaces import NEW
 from ..interfaces import NotStorableError
 from ..threadlocal import local
-from .call import probe
+from .call import probe_both_ways
 from .call import resolve
+from .result import kept
 
 
 def begin(job):
@@ -55,7 +59,7 @@ def entered(job):
 def _tear_down(job, tear_down, setup_info):
     try:
         tear_down(setup_info)
-    except Exception:
+    except BaseException:
         # what the attempt did is committed or aborted already
         log.events.exception('tearDown of %s failed', describe.safe_repr(job))
 
@@ -81,29 +85,80 @@ def fail(job, error):
     _record(job, failures.Failure(error))
 
 
+def discard(job, error):
+    """Make the Failure of *error* the result of *job*, which is parked."""
+    status.move(job, 'discard')
+    _record(job, failures.Failure(error))
+
+
+def end(job):
+    """Let *job*, which has its result, be completed whatever follows from it."""
+    if job._code != status.FINISHED:
+        status.move(job, 'finish')
+        job._callbacks_end = clock.micros()
+
+
 def _record(job, value):
-    if isinstance(value, failures.Failure):
+    if issubclass(type(value), failures.Failure):
         # what is kept is text: the exception would keep its frames alive
         value.forget()
-    job._result = value
+    job._result = kept(value)
     job._active_end = clock.micros()
     job._awaits = None
+    if job._lacks is not None:
+        job._lacks = None
     if ICallbackProxy.providedBy(job.parent):
         job.parent.job_settled(job)
 
 
-def check_result(value):
-    """Return whether *value* refers to persistent objects.
+# Not isinstance, nor asked of anything: a value's own code may answer what it likes.
 
-    Raise `NotStorableError` where it cannot be stored as a result.
+def is_deferred(value):
+    """Return whether *value* is a Deferred of Twisted."""
+    return issubclass(type(value), Deferred)
+
+
+def is_job(value):
+    """Return whether *value* is a job."""
+    return issubclass(type(value), persistent.Persistent) and IJob.providedBy(value)
+
+
+def check_result(value):
+    """Return the `Probe` that has met *value*, stored and loaded for nothing.
+
+    Raise `NotStorableError` where it cannot be stored, or loaded, as a result.
     """
     try:
-        return probe(value)
-    except Exception as error:
+        unfinished = _unfinished(value)
+        if unfinished is None:
+            return probe_both_ways(value)
+    except BaseException as error:
+        # SystemExit, too: nothing but the result is at fault
         raise NotStorableError(
             f'the result {describe.safe_repr(value, 200)} cannot be stored '
-            f'({type(error).__name__}: {describe.safe_repr(str(error), 200)}); '
-            f'return something that can be pickled') from None
+            f'({describe.error(error)}); return something that can be pickled '
+            f'and loaded again') from None
+    raise NotStorableError(
+        f'the result is {unfinished}, whose code nobody would run; await or exhaust it '
+        f'in the call, with asyncio.run() or list(), or return a Deferred of it')
+
+
+def _unfinished(value):
+    """Return what *value* is if code would have to go on for its result, or None.
+
+    A coroutine is closed: otherwise Python warns that it was never awaited.
+    """
+    cls = type(value)
+    for kind, name in _UNFINISHED:
+        if issubclass(cls, kind):
+            if kind is types.CoroutineType:
+                value.close()
+            return name
+    return 'an awaitable' if hasattr(cls, '__await__') else None
+
+
+_UNFINISHED = ((types.CoroutineType, 'a coroutine'), (types.GeneratorType, 'a generator'),
+               (types.AsyncGeneratorType, 'an asynchronous generator'))
 
 
 def storable_value(value):
@@ -111,7 +166,7 @@ def storable_value(value):
     if failures.is_failure(value):
         return failures.sanitize(value)
     try:
-        if not check_result(value):
+        if not check_result(value).met_persistent:
             return value
         raise NotStorableError(
             f'the result {describe.safe_repr(value, 200)} of a Deferred refers to '
@@ -140,24 +195,68 @@ def await_job(outer, inner):
     if inner.status in callbacks.SETTLED:
         settle(outer, inner.result)
         return False
-    link = inner
-    while IJob.providedBy(link):
-        if link is outer:
-            raise JobCycleError(
-                f'{outer!r} would wait for its own result; return another job')
-        link = link._awaits
+    _check_cycle(outer, inner)
+    lengthen(outer, inner)
     status.check(outer, 'wait')
     outer._awaits = inner
     inner.append_callback(outer)
     return True
 
 
+def _check_cycle(outer, inner):
+    """Raise `JobCycleError` if *inner* can have no result before *outer* has one."""
+    link, seen = inner, {id(outer)}
+    while callbacks.is_node(link) and link.status not in callbacks.SETTLED:
+        if id(link) in seen:
+            raise JobCycleError(
+                f'{describe.safe_repr(outer)} would wait for its own result; '
+                f'return another job')
+        seen.add(id(link))
+        link = _awaited_by(link)
+
+
+def _awaited_by(node):
+    """Return what *node*, which has no result, gets it from or after, or None."""
+    if ICallbackProxy.providedBy(node) and node.job is not None:
+        return node.job
+    if node._awaits is not None:
+        return node._awaits
+    return node.parent if node.status is NEW else None
+
+
+#: Jobs that may follow from one another while they run: each returned by the one
+#: before it, or added as a callback.  More are taken for a loop without an end.
+MAX_CHAIN = 1000
+
+
+def lengthen(job, following):
+    """Count that *following* follows from *job*, which runs.
+
+    Raise `JobCycleError` where there are more than `MAX_CHAIN` in a row.
+    """
+    length = job._chain + 1
+    if length > MAX_CHAIN:
+        raise JobCycleError(
+            f'{describe.safe_repr(job)} goes on without end: {MAX_CHAIN} jobs have '
+            f'returned, or added as a callback, the next one; put a job that nobody '
+            f'waits for')
+    if following._chain < length:
+        following._chain = length
+
+
+def lengthen_by_callback(node, callback):
+    """Count *callback* of *node*, if a running callback of the same job adds it."""
+    running = local.job
+    if running is not None and callbacks.top(node) is callbacks.top(running):
+        lengthen(running, callback)
+
+
 def log_failure(job, default=logging.ERROR):
     """Log the Failure of *job* at its level, *default* if it has none."""
     level = job.failure_log_level
     log.events.log(
-        default if level is None else level, '%s failed: %s',
-        describe.safe_repr(job), failures.brief(job.result))
+        level if isinstance(level, int) else default, '%s failed: %s',
+        describe.safe_repr(job), failures.line(job.result))
 
 
 def is_callback(job):
@@ -186,7 +285,7 @@ def _attempt_here(job, args, kwargs=None):
             value = invoke(job, args, kwargs)
             if failures.is_failure(value):
                 value = failures.sanitize(value)
-            elif not isinstance(value, Deferred):
+            elif not is_deferred(value):
                 check_result(value)
     except Exception as error:
         savepoint.rollback()
@@ -201,9 +300,9 @@ def _savepoint(job):
 
 
 def _conclude_here(job, value):
-    if isinstance(value, Deferred):
+    if is_deferred(value):
         value = _fired(value)
-    if IJob.providedBy(value):
+    if is_job(value):
         await_job(job, value)
     else:
         settle(job, value)
@@ -213,7 +312,7 @@ def _conclude_here(job, value):
 
 def _fired(deferred):
     """Return the result of a Deferred that has one; a Failure otherwise."""
-    if deferred.called and not isinstance(deferred.result, Deferred):
+    if deferred.called and not is_deferred(deferred.result):
         value = deferred.result
         if failures.is_failure(value):
             deferred.addErrback(lambda failure: None)
@@ -241,5 +340,9 @@ class _Here:
         """Give *result* to *job*, which waited for it."""
         settle(job, result)
 
-    def interrupted(self, job):
+    def leaves(self, job):
+        """All is done here."""
+        return False
+
+    def interrupted(self, job, result):
         """There is nothing to do here for a callback that others perform."""

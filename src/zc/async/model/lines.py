@@ -2,9 +2,11 @@
 
 A transaction that puts jobs picks one shard, so that many processes put
 without conflicts.  In a shard, jobs that wait for the same things stand in one
-line: a line is named by whether its jobs are scheduled and by their quotas.
+line: a line is named by whether its jobs are scheduled and by their quotas; jobs
+that were set aside since a process lacked their code, also by what it lacked.
 A claim looks at the heads of the lines only, so neither a hundred thousand jobs
-behind a full quota nor as many that are not due cost it anything.
+behind a full quota nor as many that are not due, or that this process cannot do,
+cost it anything.
 """
 import heapq
 import operator
@@ -27,21 +29,21 @@ _by_key = operator.itemgetter(0)
 GAPS = 64
 
 
-def _live(line, limit=None):
-    """Iterate over keys and jobs of *line*, those up to the key *limit*.
+def _live(line, limit=None, start=None):
+    """Iterate over keys and jobs of *line*, those from *start* up to the key *limit*.
 
     Where a job was claimed there is a gap, a key without a job: trees merge a
     put with a claim unless the claim removes the first key of a bucket, and
     removing that would write the tree's upper level each time besides.
     """
-    for key, job in line.items(max=limit):
+    for key, job in line.items(start, limit):
         if job is not None:
             yield key, job
 
 
-def _first_key(line):
-    """Return the key of the first job in *line*, or None."""
-    for key, _job in _live(line):
+def _first_key(line, start=None):
+    """Return the key of the first job in *line*, from *start* on, or None."""
+    for key, _job in _live(line, start=start):
         return key
     return None
 
@@ -53,6 +55,21 @@ def _ending(line):
         return [(last, line[last])]
     # Only what was put back in front of the gaps can be left.
     return list(_live(line))[-1:]
+
+
+def _take(shard, name, key):
+    """Take the job at *key* out of the line *name* of *shard*."""
+    line = shard.lines[name]
+    if _is_aside(name):
+        # seldom written, and one that is empty would never be used again
+        del line[key]
+        if not line:
+            shard.lines = {one: kept for one, kept in shard.lines.items() if one != name}
+    elif _first_key(line) == key:
+        _take_first(line, key)
+    else:
+        del line[key]
+    shard.length.change(-1)
 
 
 def _take_first(line, key):
@@ -114,14 +131,16 @@ class Lines(persistent.Persistent):
         if job not in self:
             return False
         _due, rank, _stamp, number = timekeys.split(job._order)
-        shard = self.shards[number]
-        line = shard.lines[_line_name(rank, job)]
-        if _first_key(line) == job._order:
-            _take_first(line, job._order)
-        else:
-            del line[job._order]
-        shard.length.change(-1)
+        _take(self.shards[number], _line_name(rank, job), job._order)
         return True
+
+    def drop(self, key, job):
+        """Take out *job*, found at *key*, without reading it."""
+        shard = self.shards[timekeys.split(key)[3]]
+        for name, line in shard.lines.items():
+            if line.get(key) is job:
+                _take(shard, name, key)
+                return
 
     def __contains__(self, job):
         if job._order is None:
@@ -145,20 +164,22 @@ class Lines(persistent.Persistent):
             current.set_data(self, number)
         return self.shards[number]
 
-    def due(self, now, is_open):
-        """Iterate over the jobs due *now* in lines that are open, in order.
+    def due(self, now, is_open, lacks=lambda name: False):
+        """Iterate over keys and jobs due *now* in lines that are open, in order.
 
-        *is_open* is called with the quota names of a line.
+        *is_open* is called with the quota names of a line, and *lacks*, which
+        tells whether to pass it over, with what was missing for its jobs.
         """
         limit = timekeys.until(now)
         ways, heads = {}, []
-        for (scheduled, names), line in self._lines():
+        for (scheduled, names, *missing), line in self._lines():
+            if missing and lacks(*missing):
+                continue
             if names not in ways:
                 ways[names] = is_open(names)
             if ways[names]:
                 heads.append(_live(line, limit if scheduled else None))
-        for _key, job in heapq.merge(*heads, key=_by_key):
-            yield job
+        return heapq.merge(*heads, key=_by_key)
 
     def _lines(self):
         """Iterate over the names and trees of the lines of shards with jobs."""
@@ -166,10 +187,14 @@ class Lines(persistent.Persistent):
             if shard.length():
                 yield from shard.lines.items()
 
-    def next_due(self):
-        """Return when the next scheduled job falls due, in microseconds, or None."""
-        firsts = [_first_key(line) for (scheduled, _names), line in self._lines()
-                  if scheduled]
+    def next_due(self, after=None):
+        """Return when the next scheduled job falls due, in microseconds, or None.
+
+        Where the moment *after* is given, none that is due by then counts: if it was
+        not claimed, something is in its way.
+        """
+        start = None if after is None else timekeys.until(after)
+        firsts = [_first_key(line, start) for name, line in self._lines() if name[0]]
         first = min((key for key in firsts if key is not None), default=None)
         return None if first is None else timekeys.split(first)[0]
 
@@ -195,11 +220,16 @@ class Lines(persistent.Persistent):
 
 
 def _line_name(rank, job):
-    if job._code:
-        # It only has callbacks left to do, and its quotas count it already:
-        # it must not wait for room that it takes itself.
-        return False, ()
-    return rank == timekeys.SCHEDULED, tuple(sorted(job.quota_names))
+    # One that only has callbacks left to do is counted by its quotas already:
+    # it must not wait for room that it takes itself.
+    names = () if job._code else tuple(sorted(job._quota_names))
+    if job._lacks is not None:
+        return False, names, job._lacks[0]  # it was due already
+    return rank == timekeys.SCHEDULED and not job._code, names
+
+
+def _is_aside(name):
+    return len(name) > 2
 
 
 class Bucket:

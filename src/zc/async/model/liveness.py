@@ -14,6 +14,8 @@ from ..current import read_current
 class Ping(persistent.Persistent):
     """The latest sign of life of a process; shared by all of its queues."""
 
+    _v_beat = None  # by the steady clock, where this process made the latest one
+
     def __init__(self):
         self.micros = clock.micros()
         self.count = 0
@@ -27,10 +29,21 @@ class Ping(persistent.Persistent):
         """Record that the process lives now."""
         self.micros = clock.micros()
         self.count += 1
+        self._v_beat = clock.monotonic()
 
     def age(self):
-        """Return the microseconds since the latest ping."""
+        """Return the microseconds since the latest ping, by the clock on the wall."""
         return clock.micros() - self.micros
+
+    def steady_age(self):
+        """Return the microseconds since the latest ping, for who has made it.
+
+        By the steady clock as far as that is kept in memory: a clock that is set
+        back must not put off the next ping.
+        """
+        if self._v_beat is None:
+            return self.age()
+        return round((clock.monotonic() - self._v_beat) * 1e6)
 
 
 class Activation(persistent.Persistent):

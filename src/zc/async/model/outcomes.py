@@ -35,7 +35,7 @@ def apply(job, outcome, nodes):
             return False
         if job._code == status.BEGUN:
             execution.settle(job, outcome.value)
-    for node in nodes:
-        callbacks.try_finish(node)
-    callbacks.try_finish(job)
+    if callbacks.is_in_line(job):
+        return False
+    callbacks.finish_all([*nodes, job])
     return True

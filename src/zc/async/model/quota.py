@@ -9,8 +9,20 @@ from ..interfaces import FullError
 from ..interfaces import IQuota
 from ..interfaces import IQuotas
 from ..interfaces import NEW
+from ..interfaces import PARKED
 from ..interfaces import PENDING
+from .call import why_unreadable
 from .lookup import Lookup
+
+
+def release(job):
+    """Stop counting *job* in its quotas."""
+    queue = job.queue
+    # what is stored, not what a subclass makes of it: nobody could answer for that here
+    for name in job._quota_names:
+        found = queue.quotas.get(name)
+        if found is not None:
+            found.discard(job)
 
 
 def _check_size(size):
@@ -66,7 +78,8 @@ class Quota(persistent.Persistent):
     def clean(self):
         """See `IQuota`."""
         rest = tuple(job for job in self._data
-                     if job.status not in (COMPLETED, NEW, PENDING))
+                     if why_unreadable(job) is None
+                     and job.status not in (COMPLETED, NEW, PARKED, PENDING))
         if len(rest) != len(self._data):
             self._data = rest
 

@@ -4,7 +4,11 @@ Nothing here imports what a job calls: the heir may not have that code.
 """
 from . import callbacks
 from . import execution
+from . import parking
+from . import quota
 from . import status
+from .call import is_broken
+from .call import why_unreadable
 from .retry import decide_interrupted
 from .retry import RunAgain
 from .. import clock
@@ -16,20 +20,44 @@ from ..interfaces import CALLBACKS
 from ..interfaces import COMPLETED
 
 
-def hand_over(agents):
-    """Hand back the jobs of all agents of a dispatcher; return how many."""
+def hand_over(agents, died=False):
+    """Hand back the jobs of all agents of a dispatcher; return how many.
+
+    *died*: its process is gone, and was not stopped in order.
+    """
     count = 0
     for agent in (*agents.values(), *agents.retired):
-        for job in list(agent):
-            hand_back(agent, job, agents.parent)
+        for job in held(agent):
+            hand_back(agent, job, agents.parent, died)
             count += 1
-    agents.retired = ()
+    if agents.retired:
+        agents.retired = ()
     return count
 
 
-def hand_back(agent, job, queue):
-    """Take *job* from *agent* and put it where its work can go on in *queue*."""
-    agent.discard(job)
+def held(agent):
+    """Return the jobs that *agent* holds, also where its class is gone."""
+    if not is_broken(agent):
+        return list(agent)
+    agent._p_activate()
+    jobs = (agent.__Broken_state__ or {}).get('_jobs', {}).values()
+    # it cannot be written: those that were handed back are still in there
+    return [job for job in jobs if why_unreadable(job) is None and job.parent is agent]
+
+
+def hand_back(agent, job, queue, died=None):
+    """Take *job* from *agent* and put it where its work can go on in *queue*.
+
+    *died*: whether its process is gone, or, if False, was stopped in order; None:
+    it lives, and only a thread has ended.
+    """
+    reason = why_unreadable(job)
+    if reason is not None:
+        agent.drop(job)
+        parking.park_unread(queue, job, f'its record cannot be read: {reason}')
+        return
+    if not is_broken(agent):
+        agent.discard(job)
     if job.status is COMPLETED:
         agent.completed.add(job)
         job.parent = agent
@@ -38,28 +66,61 @@ def hand_back(agent, job, queue):
     if job.status is ASSIGNED or job._code == status.UNSET:
         queue.restore(job)
     elif job.status is CALLBACKS:
-        queue.putBack(job)
+        if died is not None:
+            _forget_deferreds(job)
+        if not (died and park_if_poisonous(job)):
+            queue.putBack(job)
     elif job.status is ACTIVE and job._awaits in (None, execution.DEFERRED):
-        interrupt(job)
+        interrupt(job, died)
+        if job.status is COMPLETED and not is_broken(agent):
+            # given up; among the completed it can be found
+            agent.completed.add(job)
+            job.parent = agent
     # A job that waits for another needs no process: its effects are committed,
     # so it must not run again, and the other brings its result.
 
 
-def release_quotas(job):
-    """Stop counting *job* in its quotas."""
-    queue = job.queue
-    for name in job.quota_names:
-        quota = queue.quotas.get(name)
-        if quota is not None:
-            quota.discard(job)
+def _forget_deferreds(job):
+    """Let callbacks of *job* that wait for a Deferred of the process be broken off.
+
+    Whoever comes to them next decides what becomes of them.
+    """
+    todo = [job]
+    while todo:
+        node = todo.pop()
+        if why_unreadable(node) is not None or (
+                why_unreadable(node.callback_record()) is not None):
+            continue
+        if node._awaits == execution.DEFERRED:
+            node._awaits = None
+        todo.extend(callbacks.children(node))
 
 
-def interrupt(job):
-    """Let the policy of an ACTIVE *job* decide about its broken-off attempt."""
-    decision = decide_interrupted(job)
+def park_if_poisonous(job):
+    """Count a death of the process that worked on *job*; return whether to park it.
+
+    It is parked where there were as many as `Queue.deaths_before_parking` says.
+    """
+    job._deaths += 1
+    limit = job.queue.deaths_before_parking
+    if limit is None or job._deaths < limit:
+        return False
+    times = 'three' if job._deaths == 3 else job._deaths
+    parking.park(job, parking.POISON.format(times))
+    return True
+
+
+def interrupt(job, died=None):
+    """Let the policy of an ACTIVE *job* decide about its broken-off attempt.
+
+    If it is to run again, but its process *died* too often, it is parked.  See
+    `hand_back`.
+    """
+    decision = decide_interrupted(job, stopped=died is False)
     queue = job.queue
     if isinstance(decision, RunAgain):
-        reschedule(job, decision.after)
+        if not (died and park_if_poisonous(job)):
+            reschedule(job, decision.after)
         return
     execution.settle(job, failures.Failure(AbortedError(
         f'interrupted in attempt {job._attempt}, and its policy allows no other')))
@@ -82,7 +143,7 @@ def reschedule(job, after):
     status.move(job, 'reschedule')
     job.parent = queue
     if after:
-        release_quotas(job)
+        quota.release(job)
         queue.schedule(job, clock.now() + after)
     else:
         queue.putBack(job)

@@ -19,6 +19,7 @@ from .. import describe
 from .. import log
 from .. import outage
 from ..interfaces import IRetryPolicy
+from .call import is_broken
 
 _ZERO = datetime.timedelta()
 
@@ -51,14 +52,19 @@ def decide(answer):
         f'return a bool, a timedelta or a datetime')
 
 
-def decide_interrupted(job):
+def decide_interrupted(job, stopped=False):
     """Return the decision of *job*'s policy about a broken-off attempt.
 
-    A policy that fails itself gives up: it must not hold up its heir.
+    With *stopped*, its process was stopped in order.  A policy that fails itself
+    gives up: it must not hold up its heir.
     """
+    if is_broken(job._retry_policy):
+        return RunAgain()  # whoever has its code decides
     try:
-        return decide(job.getRetryPolicy().interrupted())
-    except Exception as error:
+        policy = job.getRetryPolicy()
+        ask = getattr(policy, 'stopped', None) if stopped else None
+        return decide((ask or policy.interrupted)())
+    except BaseException as error:
         if outage.is_outage(error) or outage.is_conflict(error):
             raise
         log.events.exception('the retry policy of %s failed', describe.safe_repr(job))
@@ -100,6 +106,19 @@ class RetryCommonFourTimes(persistent.Persistent):
         self.data['interruptions'] = count
         return self.max_interruptions is None or count < self.max_interruptions
 
+    def stopped(self):
+        """Decide, if its process was stopped in order, as about a first interruption.
+
+        It is not counted: restarts, however many, say nothing about a job.
+        """
+        counted = self.data.pop('interruptions', None)
+        try:
+            return self.interrupted()
+        finally:
+            self.data.pop('interruptions', None)
+            if counted is not None:
+                self.data['interruptions'] = counted
+
     def updateData(self, data_cache):
         """See `IRetryPolicy`."""
         if 'first_active' not in self.data:
@@ -126,6 +145,8 @@ class RetryCommonFourTimes(persistent.Persistent):
         # Databases other than ZEO say in their own words that they are gone.
         if outage.is_outage(failure.value):
             return outage.ClientDisconnected in classes
+        if outage.is_stale_id(failure.value):
+            return ConflictError in classes
         return failure.check(*classes) is not None
 
 
@@ -149,6 +170,17 @@ class RetryCommonForever(RetryCommonFourTimes):
         return self._process(
             failure, data_cache,
             self.internal_exceptions + self.other_commit_exceptions)
+
+
+class RetryErrorsToo(RetryCommonForever):
+    """For calls of this package, which others wait for: errors may pass as well."""
+
+    other_errors = (((Exception,), 'other_error', 20, 1, 1, 60),)
+
+    def jobError(self, failure, data_cache):
+        """See `IRetryPolicy`."""
+        return self._process(
+            failure, data_cache, self.internal_exceptions + self.other_errors)
 
 
 @zope.interface.implementer(IRetryPolicy)

@@ -9,12 +9,13 @@ from ..interfaces import COMPLETED
 from ..interfaces import IAgent
 from ..interfaces import IQueue
 from ..interfaces import NEW
+from ..interfaces import PARKED
 from ..interfaces import PENDING
 
 # What is stored.  UNSET is not: the parent tells NEW, PENDING and ASSIGNED.
-UNSET, BEGUN, SETTLED, FINISHED = range(4)
+UNSET, BEGUN, SETTLED, FINISHED, KEPT = range(5)
 
-_STORED = {BEGUN: ACTIVE, SETTLED: CALLBACKS, FINISHED: COMPLETED}
+_STORED = {BEGUN: ACTIVE, SETTLED: CALLBACKS, FINISHED: COMPLETED, KEPT: PARKED}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,15 @@ ARROWS = {arrow.name: arrow for arrow in (
           'the failure'),
     Arrow('finish', (CALLBACKS,), COMPLETED, FINISHED, 'who holds the job',
           'its leaving the agent and its quotas, with others that are ready'),
+    Arrow('park', (PENDING, ASSIGNED, ACTIVE, CALLBACKS), PARKED, KEPT,
+          'the dispatcher or its heir',
+          'the reason, and its leaving the line or the agent, and its quotas'),
+    Arrow('rerun', (PARKED,), PENDING, UNSET, 'anybody',
+          'its place in the queue'),
+    Arrow('resume', (PARKED,), CALLBACKS, SETTLED, 'anybody, if it has its result',
+          'its place in the queue'),
+    Arrow('discard', (PARKED,), CALLBACKS, SETTLED, 'anybody',
+          'the failure'),
 )}
 
 
@@ -81,3 +91,19 @@ def move(job, name):
     """Follow the arrow *name* from where *job* is; check that it starts there."""
     check(job, name)
     job._code = ARROWS[name].code
+
+
+def rerun(job):
+    """Let *job*, just taken from the parked ones, wait again.
+
+    Where its record could not be read it does not say that it was parked.
+    """
+    job._code = KEPT
+    move(job, 'rerun')
+
+
+def resume(job):
+    """Let *job*, just taken from the parked ones, go on with its callbacks."""
+    if job._code != FINISHED:
+        job._code = KEPT
+        move(job, 'resume')

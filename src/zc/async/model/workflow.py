@@ -10,7 +10,7 @@ import persistent
 from ..interfaces import AsyncError
 from ..interfaces import NEW
 from ..threadlocal import local
-from .retry import RetryCommonForever
+from .retry import RetryErrorsToo
 
 
 def list_of(*jobs):
@@ -28,15 +28,8 @@ def run_parallel(*jobs, postprocess):
     return Course(local.getJob(), postprocess, None).start()
 
 
-class RetryArrival(RetryCommonForever):
+class RetryArrival(RetryErrorsToo):
     """An arrival that is lost would let the workflow wait for ever."""
-
-    other_errors = (((Exception,), 'arrival_error', 20, 1, 1, 60),)
-
-    def jobError(self, failure, data_cache):
-        """See `..interfaces.IRetryPolicy`."""
-        return self._process(
-            failure, data_cache, self.internal_exceptions + self.other_errors)
 
 
 class Course(persistent.Persistent):

@@ -4,6 +4,7 @@ import os
 import transaction
 
 from ..interfaces import KEY
+from ..runtime.attempt import abort
 from . import databases
 from . import identity
 from .options import Refused
@@ -96,7 +97,7 @@ class _Check:
             manager.begin()
             yield from self._queues_in(connection.root().get(KEY))
         finally:
-            manager.abort()
+            abort(manager)
             connection.close()
 
     def _queues_in(self, queues):

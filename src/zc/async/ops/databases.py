@@ -2,6 +2,7 @@
 import os
 import re
 
+from .. import datafile
 from .. import log
 from ..outage import is_outage
 from ..runtime.mending import mend
@@ -29,13 +30,18 @@ def close(db):
 
 
 class Source:
-    """Where the database is, as *settings* say.  Raise `Refused` for nonsense."""
+    """Where the database is, as *settings* say.  Raise `Refused` for nonsense.
 
-    def __init__(self, settings):
+    With *read_only* it is opened so.  *settings.install* is None where a database
+    cannot be made at all.
+    """
+
+    def __init__(self, settings, read_only=False):
         self._install = settings.install
         self.name = shown(settings.uri or settings.config)
         self._open, self.files = (
-            _from_uri(settings.uri) if settings.uri else _from_config(settings.config))
+            _from_uri(settings.uri, read_only) if settings.uri
+            else _from_config(settings.config, read_only))
 
     @property
     def missing(self):
@@ -45,15 +51,14 @@ class Source:
     def check_files(self):
         """Raise `Refused` for a file that is missing and should not be made."""
         for path in self.missing:
-            rest = [f'{path}{end}' for end in ('.old', '.pack')
-                    if os.path.exists(f'{path}{end}')]
+            rest = datafile.leftovers(path)
             if rest:
                 raise Refused(
                     f'there is no {path}, but {" and ".join(rest)}: a pack was broken '
-                    f'off; give the right one its name back', 1)
+                    f'off; rename {rest[0]} to {path}', 1)
             if not self._install:
-                raise Refused(f'there is no database {path}; correct the name, or let '
-                              f'--install make it', 1)
+                made = '' if self._install is None else ', or let --install make it'
+                raise Refused(f'there is no database {path}; correct the name{made}', 1)
 
     def open(self):
         """Return the `ZODB.DB`.  Raise `Refused` if it cannot be opened."""
@@ -77,13 +82,15 @@ def _reason(error):
 
 # From a URI
 
-def _from_uri(uri):
+def _from_uri(uri, read_only=False):
     """Return a callable that opens *uri*, and the files of its FileStorages."""
     try:
         import zodburi
     except ImportError:
         raise Refused('a URI needs the package zodburi; install zc.async[worker]') from None
     uri = _as_zodburi_says(uri)
+    if read_only and 'read_only=' not in uri:
+        uri += f'{"&" if "?" in uri else "?"}read_only=1'
     try:
         factory, options = zodburi.resolve_uri(uri)
     except zodburi.NoResolverForScheme:
@@ -127,7 +134,7 @@ def _files_of_uri(uri):
 
 # From a file
 
-def _from_config(path):
+def _from_config(path, read_only=False):
     """Return a callable that opens what *path* says, and its FileStorages' files."""
     import ZConfig
     import ZODB.config
@@ -146,8 +153,22 @@ def _from_config(path):
                 db.close()
             raise
 
-    return open_config, [found for factory in config.database
-                         for found in _files_of_section(factory.config.storage)]
+    files = [found for factory in config.database
+             for found in _files_of_section(factory.config.storage)]
+    for factory in config.database if read_only else ():
+        _set_read_only(factory.config.storage)
+    return open_config, files
+
+
+def _set_read_only(section):
+    """Let the storage of the ZConfig *section* be opened to be read, and not made."""
+    config = getattr(section, 'config', None)
+    for name, value in (('read_only', True), ('create_schema', False)):
+        if hasattr(config, name):
+            setattr(config, name, value)
+    for inner in ('base', 'changes'):
+        if getattr(config, inner, None) is not None:
+            _set_read_only(getattr(config, inner))
 
 
 def _files_of_section(section):

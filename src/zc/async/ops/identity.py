@@ -7,7 +7,6 @@ import contextlib
 import os
 
 from zc.lockfile import LockError
-from zc.lockfile import LockFile
 
 from .. import instanceuuid
 from .options import Refused
@@ -34,7 +33,7 @@ def taken(path):
 
 def _lock(path):
     try:
-        return LockFile(_lock_path(path))
+        return instanceuuid.lock(path)
     except LockError:
         raise Refused(f'the UUID file {path} is that of a living process; let each '
                       f'process have a file of its own', 1) from None

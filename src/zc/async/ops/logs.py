@@ -7,7 +7,8 @@ from .options import Refused
 
 _FORMAT = '%(asctime)s %(levelname)s [%(process)d] %(name)s: %(message)s'
 #: What could forge a line, or play with the terminal of who reads it.
-_CONTROL = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]')
+_CONTROL = re.compile(
+    '[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]')
 #: Characters of one record that are kept.
 _MOST = 10_000
 

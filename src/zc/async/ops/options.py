@@ -59,6 +59,7 @@ class Settings:
     grace: float
     ping_interval: float
     death_interval: float
+    warn_after: float
     restart_delay: float
     log_level: int
     log_file: str
@@ -235,6 +236,9 @@ OPTIONS = (
     Option('death_interval', _seconds(0.5), None,
            'after how much silence others take this process for dead (default: as '
            'stored there, at first 15)', 'SECONDS'),
+    Option('warn_after', _seconds(0.1), 3600.0,
+           'of jobs that are worked on for longer the log tells; they go on '
+           '(default: 3600)', 'SECONDS'),
     Option('restart_delay', _seconds(0.01), 1.0,
            'how long the supervisor waits before it replaces a process, doubled up '
            'to a minute while that dies soon again (default: 1)', 'SECONDS'),

@@ -5,6 +5,9 @@ work: nothing more is claimed, jobs that run may end within the grace, the other
 are handed back, and the exit status is 0.  A second signal ends the process at
 once.  SIGUSR1 writes where each thread is to the standard error output.
 
+Where the storage has closed itself, as a FileStorage does after an error of its disk,
+the process ends at once, with status 75: it has to be started anew.
+
 What the command says of agents holds from its start on.  A size that is changed
 in the database lasts until the next start.
 """
@@ -19,11 +22,14 @@ import sys
 import zope.component
 from persistent.interfaces import IPersistent
 from ZODB.interfaces import IConnection
+from ZODB.POSException import StorageError
 from zope.processlifetime import DatabaseOpened
 
 from .. import clock
 from .. import configure
 from .. import log
+from .. import opened
+from .. import outage
 from .. import subscribers
 from ..agent import Agent
 from ..dispatcher import Dispatcher
@@ -31,6 +37,7 @@ from ..interfaces import IDispatcherActivated
 from ..queue import getDefaultQueue
 from . import check
 from . import databases
+from . import deadline
 from . import identity
 from . import logs
 from . import notify
@@ -44,6 +51,13 @@ from .supervisor import TICK
 _SOON = 0.1
 #: Seconds within which it has to begin.
 _LATE = 60
+#: Seconds after the grace in which a process has to be gone.
+_MORE = 4
+#: Seconds between two looks at the storage at most.
+_LOOK = 2
+#: The exit status after the storage has closed itself: that of ``sysexits.h`` for
+#: what is worth another try.
+LOST = 75
 
 add_arguments = options.add_arguments
 
@@ -51,7 +65,8 @@ add_arguments = options.add_arguments
 def run(said):
     """Do what the parsed options say and return the exit status.
 
-    0: it was stopped; 1: it cannot be done now; 2: it makes no sense.
+    0: it was stopped; 1: it cannot be done now; 2: it makes no sense; `LOST`: the
+    storage has closed itself.
     """
     try:
         settings = options.settle(said, os.environ)
@@ -96,7 +111,7 @@ class Worker:
         self._settings = settings
         self._source = source
         self._tell = tell
-        self._tick = min(TICK, watchdog or TICK)
+        self._tick = min(_LOOK, TICK, watchdog or TICK)
         self._ready = False
 
     def run(self):
@@ -104,25 +119,56 @@ class Worker:
 
         Raise `Refused` if the work cannot be begun.
         """
-        with _Signals() as signals, identity.taken(self._settings.uuid_file) as UUID:
+        last = deadline.Deadline(self._settings.grace + _MORE)
+        last.start()
+        try:
+            status = self._run(last)
+        except BaseException:
+            last.call_off()
+            raise
+        if last.left_behind:
+            last.tell()
+        else:
+            last.call_off()
+        return status
+
+    def _run(self, last):
+        """Work until a signal, which *last* is told of, says to stop."""
+        with (_Signals(last) as signals,
+              identity.taken(self._settings.uuid_file) as UUID):
             db = self._source.open()
             _register(self._settings)
-            if self._settings.install:
-                subscribers.QueueInstaller(self._settings.queues or ('',))(
-                    DatabaseOpened(db))
+            self._install(db)
             dispatcher = self._start(db, UUID)
             signals.dispatcher = dispatcher
             log.events.info('dispatcher %s works on %s', UUID, self._source.name)
             self._attend(dispatcher)
-            status = 0 if signals.count else 1
+            if dispatcher.lost is not None:
+                self._end(dispatcher)
+            status = last.status = 0 if signals.count else 1
             log.events.info('dispatcher %s stopped', UUID)
             _close(db, dispatcher, status)
             return status
+
+    def _install(self, db):
+        """Make the queues, if that was said.  Raise `Refused` where nothing can be."""
+        try:
+            if db.storage.isReadOnly():
+                raise opened.read_only(db)
+            if self._settings.install:
+                subscribers.QueueInstaller(self._settings.queues or ('',))(
+                    DatabaseOpened(db))
+        except Exception as error:
+            databases.close(db)
+            if not (outage.is_standstill(error) or isinstance(error, StorageError)):
+                raise
+            raise Refused(f'cannot use {self._source.name}: {error}', 1) from None
 
     def _start(self, db, UUID):
         reactor = subscribers.threaded_dispatcher_installer.reactor_factory()
         dispatcher = Dispatcher(db, reactor, self._settings.poll_interval, UUID)
         dispatcher.shutdown_grace = self._settings.grace
+        dispatcher.warn_after = self._settings.warn_after
         dispatcher.activate(threaded=True)
         return dispatcher
 
@@ -134,11 +180,22 @@ class Worker:
                     not self._ready and clock.monotonic() > late):
                 log.events.critical('dispatcher %s does not run', dispatcher.UUID)
                 return
-            self._report(dispatcher)
+            if not dispatcher.troubles.check():
+                self._report(dispatcher)
+        if dispatcher.lost is not None:
+            return
         self._tell(notify.STOPPING)
         while dispatcher.thread.is_alive():
             dispatcher.thread.join(self._tick)
             self._tell(notify.WATCHDOG)
+
+    def _end(self, dispatcher):
+        """End the process, which can do nothing any more, not even close the database."""
+        if self._settings.log_file:  # else it was said there
+            sys.stderr.write(f'zc-async worker: {dispatcher.lost} is closed\n')
+            sys.stderr.flush()
+        logging.shutdown()
+        os._exit(LOST)
 
     def _report(self, dispatcher):
         """Tell that all is well, unless it is not."""
@@ -150,15 +207,18 @@ class Worker:
             self._ready = True
             states.append(notify.READY)
         if self._ready:
+            overdue = len(dispatcher.getOverdueJobIds())
             states.append(notify.status(
-                f'{len(dispatcher.getActiveJobIds())} jobs are worked on'))
+                f'{len(dispatcher.getActiveJobIds())} jobs are worked on'
+                + (f', {overdue} for very long' if overdue else '')))
         self._tell(*states)
 
 
 class _Signals:
     """What signals do within the block: the first stops, the second ends all."""
 
-    def __init__(self):
+    def __init__(self, last):
+        self._last = last  # the `Deadline`
         self.count = 0
         self.dispatcher = None
         self._before = {}
@@ -182,6 +242,7 @@ class _Signals:
         self.count += 1
         if self.count > 1:
             os._exit(128 + number)
+        self._last.tell()
         if self.dispatcher is None:
             raise SystemExit(0)
         self.dispatcher.reactor.callFromThread(self.dispatcher.reactor.stop)
@@ -247,7 +308,8 @@ def _install(agents, spec):
     """Let *agents* have one as *spec* says."""
     if spec.name not in agents:
         agents[spec.name] = Agent(filter=spec.filter, size=spec.size)
-        log.events.info('agent %s added to queue %r', spec, agents.parent.name)
+        opened.say_when_committed(
+            agents.parent, 'agent %s added to queue %r', spec, agents.parent.name)
         return
     agent = agents[spec.name]
     agent.size = spec.size
@@ -259,5 +321,7 @@ def _install(agents, spec):
 def _make_room(agents):
     """Let the databases keep a connection for each worker of *agents*."""
     needed = sum(agent.size for agent in agents.values())
-    for db in agents._p_jar.db().databases.values() if agents._p_jar is not None else ():
+    # the queue's: a dispatcher that is registered just now is in no database yet
+    jar = agents.parent._p_jar
+    for db in jar.db().databases.values() if jar is not None else ():
         db.setPoolSize(db.getPoolSize() + needed)

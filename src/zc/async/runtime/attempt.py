@@ -6,7 +6,6 @@ policy; this is the place that acts on the decision.
 import logging
 
 from transaction.interfaces import NoTransaction
-from twisted.internet.defer import Deferred
 
 from .. import chance
 from .. import describe
@@ -14,35 +13,28 @@ from .. import failures
 from .. import log
 from .. import outage
 from ..interfaces import AbortedError
-from ..interfaces import IJob
 from ..interfaces import ReassignedError
 from ..model import execution
 from ..model import recovery
 from ..model import retry
 from ..model import status
+from ..model.call import CodeMissing
 from ..model.liveness import fence
 from ..model.outcomes import NOTHING
+from . import surroundings
+from .absence import Absence
 from .effects import has_effects
+from .pauses import AWAY
+from .pauses import CROWD
+from .pauses import Pauses
+from .pauses import SOON
+from .pauses import Stopped
+from .surroundings import Lost
+from .surroundings import Surroundings
+from .troubles import met
 
-#: Seconds to pause after the first error that will pass; doubled up to the limit.
-_PAUSE, _LIMIT = 0.001, 60
-
-
-class Stopped(Exception):
-    """The process is being stopped; the job is handed back with the others."""
-
-
-class Pauses:
-    """Longer and longer pauses, broken off when the process is stopped."""
-
-    def __init__(self, pause, first=_PAUSE, limit=_LIMIT):
-        self._pause, self._next, self._limit = pause, first, limit
-
-    def wait(self):
-        """Pause; raise `Stopped` if the process is being stopped."""
-        if self._pause(chance.jitter(self._next)):
-            raise Stopped
-        self._next = min(2 * self._next, self._limit)
+#: Conflicts that a storage found, during one run, that cost no attempt.
+FREE = 100
 
 
 class Attempts:
@@ -66,16 +58,27 @@ class Attempts:
         self._token = token
         self._group = group
         self._cache = {}        # the policy's memory between these attempts
-        self._pauses = Pauses(pause)
+        self._pauses = Pauses(pause, limit=CROWD)
+        self._absence = Absence(connection.db(), pause)
+        self._free = FREE
         self._committing = False
+        self._ended = False     # whether a call has ended its transaction by itself
         self._errors = 0        # of those that do not pass by themselves
         self.deferred = None    # what the job waits for, if it does
 
     def run(self):
         """Return the value to be committed with others, or NOTHING.
 
-        A transaction has begun.  Raise `ReassignedError` where the job is in other hands, and `Stopped`.
+        A transaction has begun.  Raise `ReassignedError` where the job is in other
+        hands, `CodeMissing` where its code is not here, `Lost`, and `Stopped`.
         """
+        try:
+            return self._run()
+        except Lost as lost:
+            lost.attempts = self
+            raise
+
+    def _run(self):
         self._before = self._job._code, self._job._attempt
         if self._token is not None:
             self._before = status.BEGUN, self._token
@@ -83,7 +86,7 @@ class Attempts:
         while True:
             try:
                 return self._once()
-            except (Stopped, ReassignedError):
+            except (Stopped, ReassignedError, CodeMissing, Lost):
                 raise
             except BaseException as error:
                 if self._failed(failures.Failure(error), error):
@@ -97,10 +100,8 @@ class Attempts:
         self._check_ours()
         with execution.entered(job):
             try:
-                if self._token is None:
-                    execution.begin(job)
-                value = self._settled_value(
-                    execution.invoke(job, self._args))
+                _ensure_begun(job)
+                value = self._settled_value(self._invoke())
                 if self._group and self._can_wait(value):
                     self._abort()
                     return value
@@ -112,6 +113,46 @@ class Attempts:
                 raise
         return NOTHING
 
+    def _invoke(self):
+        """Return what the call returns.
+
+        Raise `AbortedError` where it did what no call may do, and `Lost`.
+        """
+        around = Surroundings(self._connection)
+        try:
+            value = execution.invoke(self._job, self._args)
+        except BaseException:
+            self._ended |= around.ended > 0
+            around.restore()
+            self._note_ended(around.ended)
+            raise
+        self._ended |= around.ended > 0
+        problem = around.restore() or self._moved(around.ended)
+        self._note_ended(around.ended)
+        if problem is not None:
+            raise AbortedError(f'{describe.safe_repr(self._job)} {problem}')
+        return value
+
+    def _moved(self, ended):
+        """Return that the call has moved the job that is held, or None."""
+        if (self._held.parent, self._held._order) == self._place:
+            return None
+        if ended and self._token is None:
+            raise ReassignedError(f'{describe.safe_repr(self._held)} was reassigned')
+        return 'took itself, or the job that it follows from, away from its agent'
+
+    def _note_ended(self, count):
+        """Go on from the transactions that the call has ended by itself, *count*."""
+        if not count:
+            return
+        job = self._job
+        log.events.warning(
+            '%s ended its transaction by itself, %d times: what it did before is '
+            'stored, or lost, whatever becomes of it, and may be done again',
+            describe.safe_repr(job), count)
+        if self._token is None:
+            _ensure_begun(job)  # what it aborted had that in it
+
     def _check_ours(self):
         """Raise `ReassignedError` if the job is in other hands by now.
 
@@ -119,15 +160,28 @@ class Attempts:
         job that it belongs to out of our agent.
         """
         job = self._job
-        if (job._code, job._attempt) != self._before or job._awaits is not None:
+        if not self._is_ours() or job._awaits is not None:
             raise ReassignedError(f'{job!r} was reassigned')
+        self._check_place()
+
+    def _check_place(self):
+        """Raise `ReassignedError` if our agent does not hold the job any more."""
         if (self._held.parent, self._held._order) != self._place:
             raise ReassignedError(f'{self._held!r} was reassigned')
 
+    def _is_ours(self):
+        """Return whether nobody else has changed the job's status by now."""
+        now = self._job._code, self._job._attempt
+        if self._ended and self._before[0] == status.UNSET and (
+                now == (status.BEGUN, self._before[1] + 1)):
+            # a callback, whose call has stored by itself that it was begun
+            self._before = now
+        return now == self._before
+
     def _settled_value(self, value):
         """Return *value*, or that of a Deferred which has one already."""
-        if isinstance(value, Deferred) and value.called and not isinstance(
-                getattr(value, 'result', value), Deferred):
+        if execution.is_deferred(value) and value.called and not execution.is_deferred(
+                getattr(value, 'result', value)):
             found = value.result
             value.addErrback(lambda failure: None)
             value = found
@@ -136,18 +190,18 @@ class Attempts:
     def _can_wait(self, value):
         """Return whether *value* may be committed by another connection, later."""
         return not (
-            isinstance(value, Deferred) or IJob.providedBy(value)
+            execution.is_deferred(value) or execution.is_job(value)
             or has_effects(self._manager.get(), self._connection)
-            or execution.check_result(value))
+            or execution.check_result(value).met_persistent)
 
     def _conclude(self, value):
         job = self._job
         if self._cache:
             job.getRetryPolicy().updateData(self._cache)
-        if isinstance(value, Deferred):
+        if execution.is_deferred(value):
             execution.await_deferred(job)
             self.deferred = value
-        elif IJob.providedBy(value):
+        elif execution.is_job(value):
             execution.await_job(job, value)
         else:
             execution.check_result(value)
@@ -167,19 +221,38 @@ class Attempts:
     def _failed(self, failure, error):
         """Act on *failure*; return whether these attempts are over."""
         committing, self._committing = self._committing, False
-        if committing and self._landed():
+        met(error)
+        if committing and not _passes(error):
+            surroundings.doubt()
+        if committing and self._reading(self._landed):
             return True
-        log.trace.debug('%s: %s', describe.safe_repr(self._job), failures.brief(failure))
+        self._take_back()
+        log.trace.debug('%s: %s', describe.safe_repr(self._job), failures.line(failure))
         if not isinstance(error, Exception):
             return self._interrupted()
-        policy_says = self._ask(failure, committing)
+        self._absence.judge(error)
+        policy_says = self._reading(lambda: self._ask(failure, error, committing))
         if isinstance(policy_says, retry.RunAgain):
             self._tell(failure, error)
         self._abort()
         if isinstance(policy_says, retry.GiveUp):
-            self._store(lambda job: self._give_up(job, failure))
+            self._store_failure(lambda job: self._give_up(job, failure))
             return True
         return self._run_again(policy_says.after.total_seconds(), policy_says, error)
+
+    def _take_back(self):
+        """Give the job back to its agent, if a call has taken it out for good."""
+        if not self._ended or self._held is not self._job:
+            return
+        agent, order = self._place
+        self._abort()
+
+        def change(job):
+            if job.parent is None:
+                job._order = order
+                agent.hold(job)
+
+        self._store(change)
 
     def _tell(self, failure, error):
         """Log an error that does not pass by itself: the first, then every fifth."""
@@ -190,7 +263,7 @@ class Attempts:
             log.events.log(
                 logging.ERROR if level is None else level,
                 '%s is tried again after %d errors: %s', describe.safe_repr(self._job),
-                self._errors + 1, failures.brief(failure))
+                self._errors + 1, failures.line(failure))
         self._errors += 1
 
     def _landed(self):
@@ -199,32 +272,41 @@ class Attempts:
         The status and the number of the attempt tell it, read in a new
         transaction.  Raise `ReassignedError` if they tell of others.
         """
-        self._begin()
         job = self._job
-        now = job._code, job._attempt
-        if now == self._before and job._awaits is None:
+        if self._is_ours() and job._awaits is None:
             return False
-        begun = self._before[1] + (self._token is None)
+        begun = self._before[1] + (self._before[0] == status.UNSET)
         if job._attempt == begun and job._code != status.UNSET:
+            if self._token is None:
+                # a callback that others have run meanwhile was begun as often
+                self._check_place()
             return True
         raise ReassignedError(f'{job!r} was reassigned')
 
-    def _ask(self, failure, committing):
+    def _ask(self, failure, error, committing):
         """Return the policy's decision; one that fails itself gives up."""
-        self._begin()
+        cache = self._cache
+        if outage.is_storage_conflict(error) and self._free:
+            # what it counts now is forgotten
+            self._free -= 1
+            cache = dict(cache)
         try:
             policy = self._job.getRetryPolicy()
             ask = policy.commitError if committing else policy.jobError
-            return retry.decide(ask(failure, self._cache))
-        except Exception:
+            return retry.decide(ask(failure, cache))
+        except BaseException as problem:
+            if _is_storages(problem):
+                raise
             log.events.exception('the retry policy of %s failed',
                                  describe.safe_repr(self._job))
             return retry.GiveUp()
 
     def _run_again(self, delay, decision, error):
         """Wait, or put the job back in its queue; return whether that is all."""
-        in_place = outage.is_outage(error) or self._token is None
-        if delay and not in_place:
+        if outage.is_outage(error):
+            self._absence.wait(error, delay)
+            return False
+        if delay and self._token is not None:
             self._store(lambda job: self._reschedule(job, decision))
             return True
         if outage.is_conflict(error):
@@ -236,23 +318,20 @@ class Attempts:
     def _interrupted(self):
         """Let the policy decide about a call that wanted to end its thread."""
         if self._token is None:
-            self._store(self._break_off)
+            self._store_failure(self._break_off)
         else:
             self._store(recovery.interrupt)
         return True
 
     def _break_off(self, job):
-        execution.begin(job)
+        _ensure_begun(job)
         execution.settle(job, failures.Failure(AbortedError(
             'the callback tried to end its thread')))
-        execution.log_failure(job)
 
     def _give_up(self, job, failure):
-        if self._token is None:
-            execution.begin(job)
+        _ensure_begun(job)
         self._remember(job)
         execution.settle(job, failure)
-        execution.log_failure(job)
 
     def _reschedule(self, job, decision):
         self._remember(job)
@@ -262,64 +341,142 @@ class Attempts:
         if self._cache:
             job.getRetryPolicy().updateData(self._cache)
 
-    def _store(self, change):
-        """Commit *change* of the job, however often that takes.
+    def _store_failure(self, change):
+        """As `_store`; log the failure when it is stored, and not at each try."""
+        stored = self._store(change)
+        if stored:
+            execution.log_failure(self._job)
+        return stored
 
-        A change that cannot be stored gives way to a Failure that says why.
+    def _store(self, change):
+        """Commit *change* of the job, however often that takes; return True.
+
+        A change that cannot be stored gives way to a Failure that says why.  Return
+        False, and do nothing, where the job is in other hands.
         """
-        pauses, plain = Pauses(self._pause), False
+        pauses, plain = Pauses(self._pause, limit=AWAY), False
         while True:
             self._begin()
-            if (self._job._code, self._job._attempt) != self._before:
-                return
             try:
+                if not self._is_ours():
+                    return False
                 change(self._job)
                 self._commit()
-                return
+                return True
             except ReassignedError:
                 self._abort()
                 raise
-            except Exception as error:
+            except BaseException as error:
                 self._abort()
-                if not (outage.is_outage(error) or outage.is_conflict(error)):
+                met(error)
+                if not _passes(error):
                     if plain:
-                        raise
+                        raise Lost from error
                     log.events.exception(
                         'what became of %s cannot be stored',
                         describe.safe_repr(self._job))
                     plain, change = True, self._plain_failure(error)
             pauses.wait()
 
+    def fail(self, connection, lost):
+        """Store that the job has failed, in another *connection*.
+
+        *lost* is what was raised where these attempts had to be broken off.
+        """
+        why = str(lost) or (
+            f'hindered each transaction after it: {describe.error(lost.__cause__)}')
+        error = AbortedError(f'{describe.safe_repr(self._job)} {why}')
+        self._connection = connection
+        self._job = connection.get(self._job._p_oid)
+        self._held = connection.get(self._held._p_oid)
+        if not self._store_failure(
+                lambda job: self._give_up(job, failures.Failure(error))):
+            raise ReassignedError(f'{describe.safe_repr(self._job)} was reassigned')
+
     def _plain_failure(self, error):
         """Return a change that stores *error* as the result, and nothing else."""
         def change(job):
-            if self._token is None:
-                execution.begin(job)
+            _ensure_begun(job)
             execution.settle(job, failures.Failure(error))
 
         return change
 
     # Transactions
 
+    def _reading(self, look):
+        """Return what ``look()`` does in a new transaction.
+
+        It is called again while the storage is away, and after its conflicts.
+        """
+        pauses = Pauses(self._pause, first=0.1, limit=AWAY)
+        while True:
+            self._begin()
+            try:
+                return look()
+            except Exception as error:
+                self._abort()
+                if not _is_storages(error):
+                    raise
+                met(error)
+            pauses.wait()
+
     def _begin(self):
         """Begin a transaction, waiting while the storage is away."""
-        begin(self._manager, self._pause)
+        try:
+            begin(self._manager, self._pause)
+        except Exception as error:
+            if isinstance(error, Stopped):
+                raise
+            raise Lost from error
 
     def _abort(self):
         abort(self._manager)
 
 
+def _ensure_begun(job):
+    """Begin *job*, a callback, if that is not stored: it is, with what settles it."""
+    if job._code == status.UNSET:
+        execution.begin(job)
+
+
+def _is_storages(error):
+    """Return whether *error* is the storage's absence, or a conflict that it found."""
+    return outage.is_outage(error) or outage.is_storage_conflict(error)
+
+
+def _passes(error):
+    """Return whether what could not be stored because of *error* can be, one day."""
+    return outage.is_standstill(error) or outage.is_conflict(error)
+
+
 def begin(manager, pause):
     """Begin a transaction, waiting while the storage is away."""
-    pauses = Pauses(pause, first=0.1)
+    pauses = Pauses(pause, first=0.1, limit=AWAY)
     while True:
         try:
             manager.begin()
             return
         except Exception as error:
-            if not outage.is_outage(error):
+            if not _is_storages(error):
                 raise
-            log.events.warning('database away: %s', describe.safe_repr(error))
+            met(error)
+        pauses.wait()
+
+
+def commit_step(manager, pause, change):
+    """Commit *change*, however often that takes; return what it returns."""
+    pauses = Pauses(pause, first=SOON, limit=AWAY)
+    while True:
+        begin(manager, pause)
+        try:
+            found = change()
+            manager.commit()
+            return found
+        except Exception as error:
+            abort(manager)
+            met(error)
+            if not _passes(error):
+                raise
         pauses.wait()
 
 
@@ -329,5 +486,6 @@ def abort(manager):
         manager.abort()
     except NoTransaction:
         pass
-    except Exception as error:
+    except BaseException as error:
+        surroundings.doubt()
         log.trace.warning('abort failed: %s', describe.safe_repr(error))

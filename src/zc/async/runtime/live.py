@@ -6,6 +6,7 @@ from .. import describe
 from .. import outage
 from ..interfaces import NotStorableError
 from ..model.call import probe
+from .troubles import met
 
 #: Seconds between two looks at least, so that nobody spins.
 SHORTEST = 0.01
@@ -62,6 +63,7 @@ class Live:
             try:
                 return self._once(job, work)
             except Exception as error:
+                met(error)
                 if not outage.is_conflict(error):
                     raise
             self._pause(chance.jitter(pause))

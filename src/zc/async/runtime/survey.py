@@ -8,15 +8,25 @@ import transaction
 from ZODB.FileStorage import FileStorage
 
 from .. import chance
+from .. import describe
 from .. import log
+from .. import outage
 from ..evolve import check
 from ..interfaces import ACTIVE
+from ..interfaces import COMPLETED
 from ..interfaces import KEY
+from ..model import callbacks
 from ..model import recovery
+from ..model.call import is_back
+from ..model.call import is_broken
 from ..model.call import why_unreadable
 from .attempt import abort
 from .effects import has_effects
 from .worker import Ticket
+
+
+#: Tries to hand back what is left.
+_TRIES = 50
 
 
 def sole_process(db):
@@ -31,7 +41,7 @@ def sole_process(db):
 class Survey:
     """Enrols one dispatcher.  Reactor's thread, while a turn is taken.
 
-    *services* is the dispatcher, of which ``db`` and ``UUID`` are used.
+    *services* is the dispatcher, of which ``db``, ``UUID`` and ``lacking`` are used.
     """
 
     def __init__(self, services, turns):
@@ -40,6 +50,7 @@ class Survey:
         self._token = chance.token()
         self._warned = False
         self._enrolled = set()  # the oids of queues where this process is active
+        self._told = set()      # the oids of agents whose class is gone
         self._refused = set()   # queues where another seems to have our UUID
 
     def look(self):
@@ -54,22 +65,36 @@ class Survey:
         connection = self._services.db.open(transaction_manager=manager)
         try:
             manager.begin()
-            sizes, strays, signs, joined = {}, [], {}, set()
+            sizes, strays, signs, joined = {}, [], {}, {}
             for queue in self._queues(connection):
                 agents = self._enrol(queue, joined)
                 signs.setdefault(queue._p_jar.db().database_name, set()).update(
                     queue.signs())
-                for agent in agents.values() if agents is not None else ():
+                for agent in self._agents(agents):
                     sizes[queue.name, agent.name] = agent.size, tuple(
                         (job._p_oid, job._p_jar.db().database_name) for job in agent)
                     strays += self._strays(queue, agent)
+                for agent in () if agents is None else agents.retired:
+                    strays += self._strays(queue, agent)
             if has_effects(manager.get(), connection):
                 manager.commit()
-            self._enrolled |= joined
+            self._joined(joined)
             return sizes, strays, signs
         finally:
             abort(manager)
             connection.close()
+
+    def _agents(self, agents):
+        """Return the agents among *agents* that can be used."""
+        found = [] if agents is None else list(agents.items())
+        for name, agent in found:
+            if is_broken(agent) and agent._p_oid not in self._told:
+                self._told.add(agent._p_oid)
+                log.events.critical(
+                    'agent %r of queue %r cannot be used, since its class %s is gone; '
+                    'put its code back in place, or delete it', name, agents.parent.name,
+                    describe.type_name(type(agent)))
+        return [agent for _name, agent in found if not is_broken(agent)]
 
     def _queues(self, connection):
         """Return the queues; none where there are none."""
@@ -96,7 +121,7 @@ class Survey:
     def _enrol(self, queue, joined):
         """Return our agents in *queue*; None where we must not work.
 
-        *joined* gets the queue's object id if it is enrolled with now.
+        *joined* gets the queue, by its object id, if it is enrolled with now.
         """
         UUID = self._services.UUID
         if UUID not in queue.dispatchers:
@@ -111,19 +136,24 @@ class Survey:
             return agents
         if agents.activation.owner == self._token:
             # activated by us, in a commit that seemed to fail
-            joined.add(queue._p_oid)
+            joined[queue._p_oid] = queue.name
             return agents
         if agents.activated is not None and not self._inherit(queue, agents):
             return None
         agents.activate(self._ping(queue), self._token)
-        joined.add(queue._p_oid)
-        log.events.info('dispatcher %s works for queue %r', UUID, queue.name)
+        joined[queue._p_oid] = queue.name
         return agents
+
+    def _joined(self, queues):
+        """Remember that the activation in *queues*, names by id, is committed."""
+        self._enrolled.update(queues)
+        for name in queues.values():
+            log.events.info('dispatcher %s works for queue %r', self._services.UUID, name)
 
     def _inherit(self, queue, agents):
         """Take over from an earlier process; return whether it is gone."""
         if self._turns.sightings.is_dead(agents) or sole_process(queue._p_jar.db()):
-            agents.deactivate()
+            agents.deactivate(died=True)
             self._refused.discard(queue._p_oid)
             return True
         if queue._p_oid not in self._refused:
@@ -153,9 +183,20 @@ class Survey:
         tickets = []
         for job in list(agent):
             database_name = job._p_jar.db().database_name
-            if why_unreadable(job) is not None:
+            if self._turns.held(job, database_name):
                 continue
-            if job._awaits is not None or self._turns.held(job, database_name):
+            if is_back(job):
+                self._services.lacking.stale = True
+                continue
+            if why_unreadable(job) is not None:
+                recovery.hand_back(agent, job, queue)
+                continue
+            if job.parent is not agent:
+                job.parent = agent  # a call has changed it by itself
+            if job.status is COMPLETED:
+                callbacks.release(job)
+                continue
+            if job._awaits is not None:
                 continue
             if job.status is ACTIVE and self._turns.dropped(job, database_name):
                 recovery.hand_back(agent, job, queue)
@@ -165,7 +206,20 @@ class Survey:
         return tickets
 
     def leave(self):
-        """Deactivate everywhere and hand back what is left.  Commits."""
+        """Deactivate everywhere and hand back what is left.  Commits.
+
+        Again while that conflicts with what others do, some of it the jobs that
+        would not end: otherwise the jobs would wait until this process is dead.
+        """
+        for left in reversed(range(_TRIES)):
+            try:
+                self._leave_once()
+                return
+            except Exception as error:
+                if not (left and outage.is_conflict(error)):
+                    raise
+
+    def _leave_once(self):
         manager = transaction.TransactionManager(explicit=True)
         connection = self._services.db.open(transaction_manager=manager)
         try:

@@ -9,6 +9,8 @@ import collections
 import threading
 
 import transaction
+from ZODB.Connection import resetCaches
+from ZODB.utils import u64
 
 from .. import chance
 from .. import clock
@@ -21,11 +23,15 @@ from ..interfaces import KEY
 from ..model import callbacks
 from ..model import execution
 from ..model import outcomes
+from ..model import parking
+from ..model.call import is_back
+from ..model.call import is_broken
 from ..model.liveness import fence_agents
 from . import sightings
 from .attempt import abort
 from .effects import has_effects
 from .mending import mend
+from .overdue import UnderWay
 from .worker import Ticket
 
 #: Outcomes that one commit stores at most.
@@ -48,13 +54,17 @@ class ChoiceFailed(Exception):
         self.name, self.error = name, error
 
 
+class Outdated(Exception):
+    """The connection has objects that it loaded while their class was missing."""
+
+
 class Turns:
     """Takes turns for one dispatcher.
 
-    *services* is the dispatcher, of which ``db``, ``UUID``, ``history``,
-    ``works_for``, ``pause`` and ``hand_out`` are used.  ``_waiting`` and ``_leading`` belong
-    to whoever holds ``_lock``; the connection and ``_hands`` to whoever holds
-    ``turn``.
+    *services* is the dispatcher, of which ``db``, ``UUID``, ``history``, ``lacking``,
+    ``troubles``, ``works_for``, ``pause`` and ``hand_out`` are used.  ``_waiting`` and
+    ``_leading`` belong to whoever holds ``_lock``; the connection and ``_hands`` to
+    whoever holds ``turn``.
     """
 
     def __init__(self, services):
@@ -66,7 +76,7 @@ class Turns:
         self._leading = False
         self._typical = 0.0    # seconds that a job takes these days
         self._turn_time = 0.0  # and a turn
-        self.sightings = sightings.Sightings()
+        self.sightings = sightings.Sightings(services)
         self._next_due = None  # microseconds, as the latest claims found it
         self._committer = None
         self._connection = None
@@ -111,9 +121,8 @@ class Turns:
                 with self.turn:
                     self.take(claim=self._services.claims_between_polls)
             except Exception as error:
-                if not outage.is_outage(error):
+                if not outage.is_standstill(error):
                     raise
-                log.events.warning('database away: %s', describe.safe_repr(error))
                 if self._services.pause(chance.jitter(1)):
                     with self._lock:
                         self._leading = False
@@ -132,6 +141,11 @@ class Turns:
         if self._services.claims_between_polls and self._typical < longest:
             self._more.wait_for(all_here, min(longest, 2 * self._typical))
 
+    def drop(self, ticket):
+        """Take back *ticket* from a worker who is dead.  Commits nothing."""
+        with self.turn:
+            self._release([(ticket, None)])
+
     def committing_here(self):
         """Return whether this thread is committing a turn just now."""
         return self._committer == threading.get_ident()
@@ -140,9 +154,22 @@ class Turns:
         """Return whether a worker has *job*.  While a turn is taken."""
         return (database_name, job._p_oid) in self._hands
 
+    def under_way(self):
+        """Return what workers have taken, as `UnderWay`.  Any thread."""
+        return [UnderWay(
+            (u64(ticket.oid), ticket.database_name), ticket.pool, ticket.begun,
+            getattr(ticket.record, 'call', None) or f'job {u64(ticket.oid)}',
+            ticket.thread)
+            for ticket in list(self._hands.values()) if ticket.thread is not None]
+
     def dropped(self, job, database_name):
         """Return whether this attempt at *job* ended in nothing here."""
         return self._dropped.get((database_name, job._p_oid)) == job._attempt
+
+    @property
+    def in_hand(self):
+        """How many tickets workers have.  Any thread."""
+        return len(self._hands)
 
     @property
     def busy(self):
@@ -204,8 +231,8 @@ class Turns:
         failed = {}
         try:
             return self._commit(batch, claim, pings, failed), failed
-        except Exception as error:
-            if not batch or outage.is_outage(error):
+        except (Exception, SystemExit) as error:
+            if not batch or outage.is_standstill(error):
                 raise
             log.trace.info('a group is stored one by one: %s', describe.safe_repr(error))
         tickets = []
@@ -218,8 +245,8 @@ class Turns:
         ticket, outcome = item
         try:
             return self._commit([item], False, False, {})
-        except Exception as error:
-            if outage.is_outage(error):
+        except (Exception, SystemExit) as error:
+            if outage.is_standstill(error):
                 raise
             log.events.exception('the outcome of %r cannot be stored', ticket)
             problem = failures.Failure(error)
@@ -227,8 +254,8 @@ class Turns:
             outcome.value = problem
             try:
                 return self._commit([item], False, False, {})
-            except Exception as error:
-                if outage.is_outage(error):
+            except (Exception, SystemExit) as error:
+                if outage.is_standstill(error):
                     raise
         # the next poll finds the job in nobody's hands and interrupts it
         self._dropped[ticket.database_name, ticket.oid] = ticket.attempt
@@ -247,11 +274,16 @@ class Turns:
             except ChoiceFailed as error:
                 failed[error.name] = error.error
                 continue
+            except Outdated:
+                continue
             except Exception as error:
                 tries += 1
+                self._services.troubles.met(error)
                 if outage.is_outage(error):
                     self.close()
                 if not outage.is_conflict(error):
+                    # who cannot commit cannot ping, and maybe nobody can
+                    self.sightings.forget()
                     raise
                 if len(batch) != 1 and tries > _TRIES:
                     raise
@@ -264,18 +296,20 @@ class Turns:
         try:
             # a begin that fails has begun, too, and has to be aborted
             self._manager.begin()
+            parking.let_claim(self._manager.get(), self._services.lacking)
             resumed = self._apply_all(batch)
             queues = connection.root().get(KEY) or {}
-            claimed, due = [], []
+            claimed, due, now = [], [], clock.micros()
             for queue in queues.values() if claim or pings else ():
                 claimed += self._serve(queue, claim, pings, failed)
-                due.append(queue._lines.next_due())
+                due.append(queue._lines.next_due(now))
             self._next_due = min((one for one in due if one is not None), default=None)
             if has_effects(self._manager.get(), connection):
                 self._committer = threading.get_ident()
                 self._manager.commit()
+                self._services.troubles.over()
             else:
-                self._manager.abort()
+                abort(self._manager)
         except BaseException:
             abort(self._manager)
             raise
@@ -293,6 +327,8 @@ class Turns:
             self._ping(queue, agents)
         claimed = []
         for agent in agents.values() if claim else ():
+            if is_broken(agent):
+                continue
             if (queue.name, agent.name) not in failed:
                 claimed += self._claim(queue, agent)
         if claimed:
@@ -302,17 +338,16 @@ class Turns:
         return claimed
 
     def _ping(self, queue, agents):
-        """Give a sign of life if it is time, and take over from a dead neighbour."""
+        """Give a sign of life if it is time, and take over from dead neighbours."""
         if sightings.ping_due(agents):
             agents.last_ping.beat()
-        dead = self.sightings.dead_neighbour(queue, agents.UUID)
-        if dead is not None:
+        for dead in self.sightings.dead_neighbours(queue, agents.UUID):
             log.events.error(
                 'dispatcher %s was silent for %d seconds, its last ping is of %s: '
                 '%s takes over its jobs', dead.UUID, self.sightings.silence(dead),
                 dead.last_ping.value, agents.UUID)
             fence_agents(agents)
-            dead.deactivate()
+            dead.deactivate(died=True)
 
     def _claim(self, queue, agent):
         claimed = []
@@ -323,8 +358,8 @@ class Turns:
                     return claimed
                 _begin_if_allowed(job)
                 claimed.append((job, agent))
-        except Exception as error:
-            if outage.is_outage(error) or outage.is_conflict(error):
+        except (Exception, SystemExit) as error:
+            if outage.is_standstill(error) or outage.is_conflict(error):
                 raise
             raise ChoiceFailed((queue.name, agent.name), error) from error
 
@@ -347,20 +382,48 @@ class Turns:
             connection = self._connection.get_connection(outcome.database_name)
             job = connection.get(outcome.oid)
             nodes = [connection.get(oid) for oid in outcome.visited]
+            self._check_classes((*nodes, job))
             if not outcomes.apply(job, outcome, nodes):
                 log.events.error('%s was reassigned', describe.safe_repr(job))
                 continue
             if outcome.value is not outcomes.NOTHING:
                 nodes.append(job)
-            resumed += [
-                Ticket(node._p_oid, ticket.database_name, node._attempt, ticket.pool)
-                for node in nodes
-                if node.status is CALLBACKS and callbacks.needs_worker(node)]
+            resumed += self._resumed(nodes, ticket.database_name)
         return resumed
+
+    def _check_classes(self, nodes):
+        """Raise `Outdated` where one, or its callback, was loaded without its class.
+
+        Only where that is back: this connection must forget them then.
+        """
+        for node in nodes:
+            if is_back(node) or (not is_broken(node) and node.status is CALLBACKS
+                                 and any(map(is_back, callbacks.children(node)))):
+                self._services.lacking.stale = True
+                raise Outdated
+
+    def _resumed(self, nodes, database_name):
+        """Return tickets for what is held here and has to go on because of *nodes*."""
+        tickets = {}
+        for node in nodes:
+            if node.status is not CALLBACKS or not callbacks.needs_worker(node):
+                continue
+            job = callbacks.top(node)
+            agent = job.agent
+            # what another dispatcher holds, it finds at its next poll
+            if agent is not None and agent.parent.UUID == self._services.UUID:
+                tickets[job._p_oid] = Ticket(
+                    job._p_oid, database_name, job._attempt,
+                    (agent.queue.name, agent.name))
+        return tickets.values()
 
     # Its connection
 
     def _open(self):
+        if self._services.lacking.stale:
+            self._services.lacking.stale = False
+            resetCaches()
+            self.close()
         if self._connection is None:
             mend(self._services.db)
             self._connection = self._services.db.open(

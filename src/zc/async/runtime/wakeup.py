@@ -12,6 +12,8 @@ from .watch import Watch
 
 #: Seconds between two looks at storages that do not tell of commits.
 LOOK = 0.05
+#: The same while one of them is away: each look costs lines in its log.
+LOOK_AWAY = 1
 
 
 class Wakeup:
@@ -65,9 +67,9 @@ class Wakeup:
     def due_next(self, moment):
         """Claim at *moment*, in microseconds, unless something is due sooner.
 
-        Any thread.
+        At once, if it has passed since whoever calls this has looked.  Any thread.
         """
-        if moment is None or not self.running or moment <= clock.micros():
+        if moment is None or not self.running:
             return
         if self._due is None or moment < self._due:
             self._due = moment
@@ -90,4 +92,5 @@ class Wakeup:
             if self._watch.look():
                 self._claim_once()
         finally:
-            self._reactor.callLater(LOOK, self._look_again)
+            self._reactor.callLater(
+                LOOK_AWAY if self._watch.away else LOOK, self._look_again)

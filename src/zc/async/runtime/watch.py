@@ -35,8 +35,11 @@ class _Ear:
 class Watch:
     """Calls *heard* when one of the signs is changed.  Any thread calls it.
 
-    `start`, `concern`, `look` and `stop` are for the reactor's thread.
+    `start`, `concern`, `look` and `stop` are for the reactor's thread.  ``away`` says
+    whether the latest look found a database away.
     """
+
+    away = False
 
     def __init__(self, db, heard):
         self._databases = db.databases
@@ -70,14 +73,15 @@ class Watch:
 
     def look(self):
         """Return whether a sign was changed, in databases that must be asked."""
-        found = False
+        found = self.away = False
         for instance, signs in self._instances.values():
             try:
                 changed = instance.poll_invalidations()
             except Exception as error:
                 if not (outage.is_outage(error) or outage.is_conflict(error)):
                     raise
-                log.trace.info('database away: %s', describe.safe_repr(error))
+                self.away = True
+                log.trace.debug('database away: %s', describe.safe_repr(error))
                 continue
             if changed is None or not signs.isdisjoint(changed):
                 found = True

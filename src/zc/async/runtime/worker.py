@@ -8,6 +8,7 @@ import dataclasses
 import threading
 
 import transaction
+from ZODB.POSException import StorageError
 
 from .. import clock
 from .. import describe
@@ -17,20 +18,30 @@ from .. import outage
 from ..interfaces import AbortedError
 from ..interfaces import ASSIGNED
 from ..interfaces import CALLBACKS
+from ..interfaces import COMPLETED
+from ..interfaces import NEW
 from ..interfaces import ReassignedError
 from ..model import callbacks
 from ..model import execution
 from ..model import retry
 from ..model import status
+from ..model.call import check_code
+from ..model.liveness import fence
 from ..model.outcomes import NOTHING
 from ..model.outcomes import Outcome
 from ..threadlocal import local
+from . import surroundings
+from .aside import Aside
 from .attempt import abort
 from .attempt import Attempts
 from .attempt import begin
-from .attempt import Pauses
-from .attempt import Stopped
+from .attempt import commit_step
 from .history import naive_now
+from .pauses import AWAY
+from .pauses import Pauses
+from .pauses import Stopped
+from .surroundings import Lost
+from .troubles import met
 
 
 @dataclasses.dataclass(slots=True)
@@ -43,13 +54,14 @@ class Ticket:
     pool: tuple            # (queue name, agent name)
     record: object = None  # a `history.JobRecord`; None for what is resumed
     begun: float = 0.0     # by the steady clock, when a worker took it
+    thread: int = None     # that worker's
 
 
 class Worker:
     """Works on tickets.  `work` is called in the worker threads.
 
-    *services* is the dispatcher, of which ``db``, ``history``, ``pause``,
-    ``submit`` and ``watch`` are used.
+    *services* is the dispatcher, of which ``db``, ``UUID``, ``history``,
+    ``lacking``, ``pause``, ``submit`` and ``watch`` are used.
     """
 
     def __init__(self, services):
@@ -59,9 +71,10 @@ class Worker:
         """Perform the job of *ticket* and submit its outcome, None if it has none."""
         outcome = None
         ticket.begun = clock.monotonic()
+        ticket.thread = threading.get_ident()
         local.dispatcher = self._services
         try:
-            outcome = self._work(ticket, transaction.manager)
+            outcome = self._work(ticket)
         except Stopped:
             log.trace.info('stopped while working on %r', ticket)
         except ReassignedError as error:
@@ -72,34 +85,72 @@ class Worker:
             local.dispatcher = None
             self._services.submit(ticket, outcome)
 
-    def _work(self, ticket, manager):
+    def _work(self, ticket):
+        lost = None
+        while True:
+            surroundings.settle_doubts()
+            try:
+                return self._in_connection(ticket, transaction.manager, lost)
+            except Lost as found:
+                surroundings.doubt()
+                if found.attempts is None:
+                    # not even that they failed can be stored
+                    raise
+                lost = found
+
+    def _in_connection(self, ticket, manager, lost):
+        """Perform the job of *ticket*; *lost* is how that ended before, or None."""
         # The main database first, as everywhere: connections to the others belong
         # to the main one's, and a transaction must not have two to one database.
         primary = self._open(self._services.db, manager)
-        connection = primary.get_connection(ticket.database_name)
+        opened = primary.opened
         try:
-            return _Performance(connection, manager, ticket, self._services).perform()
+            connection = primary.get_connection(ticket.database_name)
+            performance = _Performance(connection, manager, ticket, self._services)
+            if lost is not None:
+                performance.end(lost)
+            return performance.perform()
         except BaseException:
             # otherwise each step has committed or aborted what it began
             abort(manager)
             raise
         finally:
-            try:
-                primary.close()
-            except Exception:
-                log.events.warning('a connection could not be closed', exc_info=True)
+            # one that a call has closed may be somebody else's by now
+            if primary.opened is opened:
+                _close(primary)
 
     def _open(self, database, manager):
         """Open a connection, waiting while the storage is away."""
-        pauses = Pauses(self._services.pause, first=0.1)
+        pauses = Pauses(self._services.pause, first=0.1, limit=AWAY)
         while True:
             try:
                 return database.open(transaction_manager=manager)
             except Exception as error:
                 if not outage.is_outage(error):
                     raise
-                log.events.warning('database away: %s', describe.safe_repr(error))
+                met(error)
             pauses.wait()
+
+
+def _close(primary):
+    """Close *primary* and those beside it, whatever a call has done to them."""
+    try:
+        try:
+            primary.close()
+        except Exception:
+            for connection in primary.connections.values():
+                connection.abort(None)
+                # a call may have had it forgotten
+                connection.transaction_manager.registerSynch(connection)
+            primary.close()
+    except Exception:
+        log.events.warning('a connection could not be closed', exc_info=True)
+
+
+def _keeps_from_work(error):
+    """Return whether *error*, which no attempt has dealt with, is the job's own."""
+    return not (isinstance(error, (OSError, StorageError))
+                or outage.is_outage(error) or outage.is_conflict(error))
 
 
 class _Performance:
@@ -114,6 +165,19 @@ class _Performance:
         self._manager = manager
         self._ticket = ticket
         self._services = services
+        self._place = None  # where the job is held whose callbacks are performed
+
+    def end(self, lost):
+        """Let the job, or callback, fail whose attempts ended with *lost*.
+
+        Raise `ReassignedError` where it is in other hands.
+        """
+        lost.attempts.fail(self._connection, lost)
+        begin(self._manager, self._services.pause)
+        job = self._connection.get(self._ticket.oid)
+        if job.status is not CALLBACKS:
+            raise ReassignedError(f'{describe.safe_repr(job)} was reassigned')
+        self._note_end(job, NOTHING)
 
     def perform(self):
         """Perform the job and its callbacks; return the `Outcome`.
@@ -121,18 +185,41 @@ class _Performance:
         The connection was opened just now, and with it a transaction.
         """
         ticket = self._ticket
-        job = self._connection.get(ticket.oid)
         outcome = Outcome(ticket.oid, ticket.database_name, ticket.attempt)
+        try:
+            self._perform(outcome)
+        except (Stopped, ReassignedError, Lost):
+            raise
+        except BaseException as error:
+            # also what code raises that should not, where the job is loaded
+            if not _keeps_from_work(error):
+                raise
+            Aside(self._connection, self._services, outcome, ticket.record).put(error)
+        return outcome
+
+    def _perform(self, outcome):
+        job = self._connection.get(outcome.oid)
+        if job.status is COMPLETED:
+            # meanwhile, by whoever brought the result that it waited for
+            return
         if job.status is not CALLBACKS:
             self._perform_job(job, outcome)
         if outcome.value is NOTHING and job.status is CALLBACKS:
+            self._check_held(job)
+            self._place = job.parent, job._order
             visited = callbacks.walk(job, self)
             outcome.visited = tuple(node._p_oid for node in visited)
-        return outcome
+
+    def _check_held(self, job):
+        """Raise `ReassignedError` unless an agent of this dispatcher holds *job*."""
+        agents = None if job.agent is None else job.agent.parent
+        if agents is None or agents.UUID != self._services.UUID:
+            raise ReassignedError(f'{describe.safe_repr(job)} was reassigned')
 
     def _perform_job(self, job, outcome):
         self._note_start(job)
         if job.status is ASSIGNED:
+            check_code(job)
             outcome.attempt = self._begin_alone(job)
         attempts = Attempts(
             self._connection, self._manager, self._services.pause, job,
@@ -151,8 +238,8 @@ class _Performance:
     def _note_start(self, job):
         record = self._ticket.record
         if record is not None:
-            record.call = repr(job)
-            record.quota_names = job.quota_names
+            record.call = describe.safe_repr(job)
+            record.quota_names = job._quota_names
             record.thread = threading.get_ident()
             record.started = naive_now()
 
@@ -173,6 +260,7 @@ class _Performance:
         policy = job.retry_policy_factory
         token = None
         if getattr(policy, 'at_most_once', False):
+            check_code(job)
             token = self._begin_alone(job)
         attempts = Attempts(
             self._connection, self._manager, self._services.pause, job,
@@ -187,38 +275,46 @@ class _Performance:
     def choose(self, proxy, result):
         """Let *proxy* choose; return the job it chose, or None."""
         def change():
-            return proxy.choose(result)
+            return proxy.choose(result) if proxy.status is NEW else proxy.job
 
         return self._commit_step(change)
 
     def deliver(self, job, result):
         """Give *result* to *job*, which waited for it."""
-        self._commit_step(lambda: execution.settle(job, result))
+        def change():
+            # somebody else may have been quicker
+            if job._code == status.BEGUN and job._awaits is not None:
+                execution.settle(job, result)
 
-    def interrupted(self, job):
-        """Decide about a callback that a process, now gone, had begun."""
-        decision = retry.decide_interrupted(job)
-        if isinstance(decision, retry.RunAgain):
-            def change():
+        self._commit_step(change)
+
+    def leaves(self, job):
+        """Return whether somebody holds *job*, which waited, or will claim it."""
+        return callbacks.is_with_others(job)
+
+    def interrupted(self, job, result):
+        """Decide about a callback that a process, now gone, had begun with *result*."""
+        def change():
+            if (job._code, job._awaits) != (status.BEGUN, None):
+                return False  # that process is not gone after all, and has stored its end
+            again = isinstance(retry.decide_interrupted(job), retry.RunAgain)
+            if again:
                 job._code = status.UNSET
+            else:
+                execution.settle(job, failures.Failure(
+                    AbortedError('the process that ran the callback is gone')))
+            return again
 
-            self._commit_step(change)
-            self.run(job, job.parent.result)
-        else:
-            self._commit_step(lambda: execution.settle(job, failures.Failure(
-                AbortedError('the process that ran the callback is gone'))))
+        if self._commit_step(change):
+            self.run(job, result)
 
     def _commit_step(self, change):
-        """Commit *change*, however often that takes; return what it returns."""
-        pauses = Pauses(self._services.pause)
-        while True:
-            begin(self._manager, self._services.pause)
-            try:
-                found = change()
-                self._manager.commit()
-                return found
-            except Exception as error:
-                abort(self._manager)
-                if not (outage.is_conflict(error) or outage.is_outage(error)):
-                    raise
-            pauses.wait()
+        """Commit *change*, unless the job is in other hands by now."""
+        held = self._connection.get(self._ticket.oid)
+
+        def guarded():
+            if (held.parent, held._order) != self._place or not fence(held):
+                raise ReassignedError(f'{describe.safe_repr(held)} was reassigned')
+            return change()
+
+        return commit_step(self._manager, self._services.pause, guarded)

@@ -10,15 +10,16 @@ PACKAGE = pathlib.Path(__file__).parent.parent
 #: and from its own where that makes no cycle.  A new module needs a place here.
 LAYERS = {
     'words': 'interfaces',
-    'leaves': 'chance clock current describe failures instanceuuid log outage'
+    'leaves': 'chance clock current datafile describe failures instanceuuid log outage'
               ' productconfig threadlocal timekeys wake',
     'model': r'model(\.\w+)? job queue agent utils',
     'evolution': r'evolve(\.\w+)?',
     'runtime': r'runtime(\.\w+)?',
     'process': 'dispatcher',
     'assembly': 'configure opened signals subscribers z3 zcml zope2',
+    'audit': r'audit(\.\w+)?',
     'operations': r'ops(\.\w+)? demo(\.\w+)? cli monitor monitordb __main__',
-    'tests': 'byhand testing ftesting testkit pytestplugin'}
+    'tests': 'byhand testing ftesting processes testkit pytestplugin'}
 ORDER = list(LAYERS)
 #: What would make the stored model depend on how, and where, it is run.
 NOT_IN_THE_MODEL = re.compile(

@@ -1,5 +1,6 @@
 """A dispatcher that a neighbour has declared dead commits nothing any more."""
 import transaction
+from persistent.mapping import PersistentMapping
 
 from ..interfaces import COMPLETED
 from ..interfaces import KEY
@@ -41,6 +42,18 @@ def late(result):
     return result
 
 
+class DeadAtTheEnd(Job):
+    """When it has its result, and is not completed yet, its dispatcher is declared dead."""
+
+    def tearDown(self, setup_info):
+        declare_dead()
+
+
+def mark(done):
+    """An effect: the result is not committed with others."""
+    done['marks'] = done.get('marks', 0) + 1
+
+
 class DeclaredDead(VirtualCase):
 
     def setUp(self):
@@ -73,3 +86,16 @@ class DeclaredDead(VirtualCase):
         self.settle()
         self.assertEqual((callback.result, len(runs)), (42, 2))
         self.assertIs(job.status, COMPLETED)
+
+    def test_it_does_not_complete_a_job_that_is_in_line_again(self):
+        done = self.connection.root()['done'] = PersistentMapping()
+        job = self.queue.put(DeadAtTheEnd(mark, done))
+        transaction.commit()
+        for _poll in range(4):
+            self.reactor.time_flies(5)
+            self.settle()
+        self.assertTrue(known['done'])
+        self.assertIs(job.status, COMPLETED)
+        self.assertEqual(done['marks'], 1)
+        self.assertEqual((len(self.queue), len(self.agents['main'])), (0, 0))
+        self.assertEqual(list(self.agents['main'].completed), [job])

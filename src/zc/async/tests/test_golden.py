@@ -17,6 +17,7 @@ from persistent.mapping import PersistentMapping
 from zodbpickle.pickle import Unpickler
 
 from . import contracts
+from .. import clock
 from .. import timekeys
 from ..agent import Agent
 from ..interfaces import IUUID
@@ -26,7 +27,9 @@ from ..job import Job
 from ..job import NeverRetry
 from ..job import parallel
 from ..model import execution
+from ..model import parking
 from ..model.completed import PAGE
+from ..model.retry import RetryErrorsToo
 from ..queue import GENERATION
 from .contracts import HOUR
 from .contracts import MINUTE
@@ -39,8 +42,8 @@ CLASSES = {
     'zc.async.agent.Agent':
         '__provides__ _chooser _filter _jobs _size completed name parent',
     'zc.async.job.Job':
-        '_assigner _awaits _call _n _order _quota_names _result _retry_policy '
-        'failure_log_level parent retry_policy_factory',
+        '_assigner _awaits _call _chain _deaths _lacks _n _order _quota_names _result '
+        '_retry_policy failure_log_level parent retry_policy_factory',
     'zc.async.job.SuccessFailureCallbackProxy':
         '_code _result callbacks failure job parent success',
     'zc.async.model.call.Call':
@@ -52,18 +55,21 @@ CLASSES = {
     'zc.async.model.lines.Shard': 'length lines number',
     'zc.async.model.liveness.Activation': 'generation micros owner',
     'zc.async.model.liveness.Ping': 'count micros',
+    'zc.async.model.parking.Parked': '_data _keys _len parent',
     'zc.async.model.quota.Quota': '_data _size name parent',
     'zc.async.model.quota.Quotas': '_data parent',
+    'zc.async.model.result.Held': 'value',
     'zc.async.model.retry.NeverRetry': 'data parent',
     'zc.async.model.retry.RetryCommonForever': 'data parent',
     'zc.async.model.retry.RetryCommonFourTimes': 'data parent',
+    'zc.async.model.retry.RetryErrorsToo': 'data parent',
     'zc.async.model.workflow.RetryArrival': 'data parent',
     'zc.async.model.workflow.Course': 'arrived at_once last main taken',
     'zc.async.queue.DispatcherAgents':
         'UUID activation data last_ping name parent ping_death_interval '
         'ping_interval retired',
     'zc.async.queue.Dispatchers': '_data _len parent',
-    'zc.async.queue.Queue': '_lines dispatchers name parent quotas',
+    'zc.async.queue.Queue': '_lines _parked dispatchers name parent quotas',
     'zc.async.queue.Queues': 'data generation',
 }
 
@@ -138,12 +144,15 @@ class StoredForm(contracts.InWorld, unittest.TestCase):
         self.complete_many()
         self.fail_with_callbacks()
         self.wait_for_parts()
+        self.park_one()
+        self.set_one_aside()
         del agents['main']
         self.client.commit()
 
     def complete_many(self):
         for _number in range(PAGE + 1):
             self.claimed(self.put())()
+        self.claimed(self.put(contracts.echo, 5000 * 'x'))()
 
     def fail_with_callbacks(self):
         job = self.put(contracts.spoil)
@@ -151,6 +160,7 @@ class StoredForm(contracts.InWorld, unittest.TestCase):
         self.put().getRetryPolicy()
         job.addCallback(contracts.echo).getRetryPolicy()
         self.put(retry_policy_factory=NeverRetry).getRetryPolicy()
+        self.put(retry_policy_factory=RetryErrorsToo).getRetryPolicy()
         self.claimed(job)()
 
     def wait_for_parts(self):
@@ -161,6 +171,16 @@ class StoredForm(contracts.InWorld, unittest.TestCase):
         self.claimed(main.args[0])()
         deferred = self.begun(self.put())
         execution.await_deferred(deferred)
+
+    def park_one(self):
+        self.parked = self.begun(self.put())
+        self.parked._deaths = 2
+        parking.park(self.parked, 'for the test')
+
+    def set_one_aside(self):
+        self.world.add_dispatcher(contracts.SECOND_ONE)
+        self.aside = self.begun(self.put())
+        parking.set_aside(self.aside, 'a.b', contracts.FIRST)
 
     def records(self):
         """Yield ``(class name, state, names)`` for every record in the database."""
@@ -251,6 +271,22 @@ class StoredForm(contracts.InWorld, unittest.TestCase):
         self.assertEqual(set(shard.lines), {(False, ()), (True, ())})
         self.assertEqual(shard.line((False, ('p', 'q'))), shard.lines[False, ('p', 'q')])
         self.assertEqual(shard.number, 3)
+
+    def test_what_is_stored_of_a_parked_job(self):
+        self.park_one()
+        key, = self.queue.parked._data
+        self.assertEqual(timekeys.split(key)[0], clock.to_micros(contracts.START))
+        self.assertEqual(self.queue.parked._data[key], (
+            self.parked, 'for the test', 2, 'zc.async.tests.contracts.nothing'))
+        self.assertEqual(dict(self.queue.parked._keys), {self.parked._p_oid: key})
+        self.assertEqual(self.parked._code, 4)
+
+    def test_a_job_that_was_set_aside_stands_in_a_line_of_its_own(self):
+        self.set_one_aside()
+        number = timekeys.split(self.aside._order)[3]
+        line = self.queue._lines.shards[number].lines[False, (), 'a.b']
+        self.assertEqual(list(line.items()), [(self.aside._order, self.aside)])
+        self.assertEqual(self.aside._lacks, ('a.b', clock.to_micros(contracts.START)))
 
     def test_a_claim_leaves_a_gap_at_the_head_of_the_line(self):
         job = self.put()

@@ -15,10 +15,10 @@ class Item:
     """What a line needs to know of a job."""
 
     _code = 0
-    _order = None
+    _order = _lacks = None
 
     def __init__(self, name, quota_names=()):
-        self.name, self.quota_names = name, quota_names
+        self.name, self._quota_names = name, quota_names
 
     def __repr__(self):
         return self.name
@@ -52,7 +52,7 @@ class TheLines(contracts.InWorld, unittest.TestCase):
         return [item.name for item in self.lines]
 
     def due(self, is_open=opened):
-        return [item.name for item in self.lines.due(clock.micros(), is_open)]
+        return [item.name for _key, item in self.lines.due(clock.micros(), is_open)]
 
     def test_a_transaction_keeps_to_one_shard(self):
         self.shard.below.side_effect = [4, 5]

@@ -28,6 +28,7 @@ from .. import timekeys
 from ..job import Job
 from ..model import callbacks
 from ..model import execution
+from ..model import parking
 from ..model import lines
 from ..model import recovery
 from ..model import status
@@ -359,7 +360,7 @@ class StatusMachine(RuleBasedStateMachine):
     """One job that goes through `status.ARROWS`, and tries every other move."""
 
     #: Where the arrows lead that are followed by another in the same breath.
-    BEYOND = {'reschedule': interfaces.PENDING}
+    BEYOND = {'reschedule': interfaces.PENDING, 'discard': interfaces.COMPLETED}
 
     @initialize()
     def begin(self):
@@ -370,6 +371,7 @@ class StatusMachine(RuleBasedStateMachine):
         self.client.connection.add(self.job)
         self.status = interfaces.NEW
         self.attempts = 0
+        self.has_result = False
 
     def teardown(self):
         if hasattr(self, 'world'):
@@ -407,10 +409,26 @@ class StatusMachine(RuleBasedStateMachine):
 
     def fire_settle(self):
         execution.settle(self.job, 42)
+        self.has_result = True
 
     def fire_fail(self):
         self.client.queue.discard(self.job)
         execution.fail(self.job, ValueError('failed'))
+        self.has_result = True
+
+    def fire_park(self):
+        if self.job.parent is None:  # it was called without a queue
+            self.job.parent = self.agent
+        parking.park(self.job, 'for the test')
+
+    def fire_rerun(self):
+        self.client.queue.parked.rerun(self.job)
+        return interfaces.CALLBACKS if self.has_result else interfaces.PENDING
+
+    fire_resume = fire_rerun
+
+    def fire_discard(self):
+        self.client.queue.parked.discard(self.job)
 
     def fire_finish(self):
         assert callbacks.try_finish(self.job) == [self.job]
@@ -419,8 +437,8 @@ class StatusMachine(RuleBasedStateMachine):
     def try_to(self, name):
         arrow = status.ARROWS[name]
         if self.status in arrow.sources:
-            getattr(self, 'fire_' + name.replace(' ', '_'))()
-            self.status = self.BEYOND.get(name, arrow.target)
+            reached = getattr(self, 'fire_' + name.replace(' ', '_'))()
+            self.status = reached or self.BEYOND.get(name, arrow.target)
         else:
             before = self.job.__getstate__()
             for refuse in (status.check, status.move):
@@ -443,7 +461,8 @@ class StatusMachine(RuleBasedStateMachine):
             self.job()
 
     @precondition(lambda self: self.status in (
-        interfaces.ACTIVE, interfaces.CALLBACKS, interfaces.COMPLETED))
+        interfaces.ACTIVE, interfaces.CALLBACKS, interfaces.COMPLETED,
+        interfaces.PARKED))
     @rule()
     def what_a_job_calls_is_settled_when_it_begins(self):
         with unittest.TestCase().assertRaises(interfaces.BadStatusError):

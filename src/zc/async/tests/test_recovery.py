@@ -10,12 +10,27 @@ from ..interfaces import COMPLETED
 from ..interfaces import PENDING
 from ..job import Job
 from ..job import NeverRetry
+from ..job import RetryCommonFourTimes
 from ..model import execution
 from ..model import recovery
 from .contracts import FIRST
 from .contracts import MINUTE
 from .contracts import START
 from .contracts import nothing
+
+
+class Again(NeverRetry):
+    """Runs again, and knows nothing of processes that are stopped in order."""
+
+    def interrupted(self):
+        return True
+
+
+class NotAgain(RetryCommonFourTimes):
+    """Does not run again, however it was interrupted."""
+
+    def interrupted(self):
+        return False
 
 
 class HandOver(contracts.InWorld, unittest.TestCase):
@@ -25,8 +40,8 @@ class HandOver(contracts.InWorld, unittest.TestCase):
         self.agent = self.world.add_dispatcher(size=100)
         self.queue.quotas.create('q', 100)
 
-    def hand_over(self):
-        return recovery.hand_over(self.queue.dispatchers[FIRST])
+    def hand_over(self, died=False):
+        return recovery.hand_over(self.queue.dispatchers[FIRST], died)
 
     def assert_waiting(self, *jobs):
         self.assertEqual(list(self.queue), list(jobs))
@@ -62,7 +77,7 @@ class HandOver(contracts.InWorld, unittest.TestCase):
     def test_a_job_that_had_begun_goes_to_the_front(self):
         interrupted, other = self.put(quotas=('q',)), self.put()
         self.begun(interrupted)
-        self.hand_over()
+        self.hand_over(died=True)
         self.assert_waiting(interrupted, other)
         self.assertIs(interrupted.status, PENDING)
         self.assertEqual(interrupted.getRetryPolicy().data['interruptions'], 1)
@@ -94,12 +109,33 @@ class HandOver(contracts.InWorld, unittest.TestCase):
         self.assertEqual(callback.result, None)
 
     def test_nine_interruptions_are_too_many(self):
+        self.queue.deaths_before_parking = None
         job = self.put()
         for _number in range(9):
             self.begun(job)
-            self.hand_over()
+            self.hand_over(died=True)
         self.assertIs(job.status, COMPLETED)
         self.assertTrue(job.result.check(AbortedError))
+
+    def test_those_by_a_process_that_was_stopped_in_order_do_not_count(self):
+        job = self.put()
+        for _number in range(20):
+            self.begun(job)
+            self.hand_over()
+            self.assert_waiting(job)
+        self.assertNotIn('interruptions', job.getRetryPolicy().data)
+        self.begun(job)
+        self.hand_over(died=True)
+        self.begun(job)
+        self.hand_over()
+        self.assertEqual(job.getRetryPolicy().data['interruptions'], 1)
+
+    def test_other_policies_are_asked_as_about_an_interruption(self):
+        for factory, status in ((Again, PENDING), (NotAgain, COMPLETED)):
+            job = self.put(retry_policy_factory=factory)
+            self.begun(job)
+            self.hand_over()
+            self.assertIs(job.status, status)
 
     def test_a_job_with_callbacks_left_goes_to_the_front(self):
         job, other = self.put(quotas=('q',)), self.put()

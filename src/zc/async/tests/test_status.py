@@ -12,14 +12,15 @@ from ..model import status
 from .contracts import nothing
 
 ALL = (interfaces.NEW, interfaces.PENDING, interfaces.ASSIGNED, interfaces.ACTIVE,
-       interfaces.CALLBACKS, interfaces.COMPLETED)
+       interfaces.CALLBACKS, interfaces.COMPLETED, interfaces.PARKED)
 
 
 class Constants(unittest.TestCase):
 
     def test_they_are_texts_with_the_documented_values(self):
         self.assertEqual(ALL, ('new-status', 'pending-status', 'assigned-status',
-                               'active-status', 'callback-status', 'completed-status'))
+                               'active-status', 'callback-status', 'completed-status',
+                               'parked-status'))
 
     def test_they_are_message_ids_of_the_package(self):
         for one in ALL:
@@ -85,7 +86,8 @@ class Table(unittest.TestCase):
         for before, code in ((interfaces.NEW, status.UNSET),
                              (interfaces.ACTIVE, status.BEGUN),
                              (interfaces.CALLBACKS, status.SETTLED),
-                             (interfaces.COMPLETED, status.FINISHED)):
+                             (interfaces.COMPLETED, status.FINISHED),
+                             (interfaces.PARKED, status.KEPT)):
             for name, arrow in status.ARROWS.items():
                 job = Job(nothing)
                 job._code = code

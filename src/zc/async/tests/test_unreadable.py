@@ -47,15 +47,15 @@ class Unreadable(unittest.TestCase):
         self.root = self.open()
         return self.root[interfaces.KEY]['']
 
-    def test_a_job_whose_class_is_gone_is_passed_over(self):
+    def test_a_job_whose_class_is_gone_is_parked(self):
         line = self.root[interfaces.KEY]['']
         line.put(self.module.Passing(plain))
         line.put(plain)
         line = self.reopen()
-        with self.assertLogs('zc.async.events', 'CRITICAL') as logged:
+        with self.assertLogs('zc.async.events', 'ERROR') as logged:
             self.assertEqual(line.claim().kind, f'{__name__}.plain')
         self.assertIn('class zc_async_passing.Passing is gone', logged.output[0])
-        self.assertEqual(len(line), 1)
+        self.assertEqual((len(line), len(line.parked)), (0, 1))
         self.assertIsNone(line.claim())
 
     def test_a_filter_that_is_gone_takes_no_job(self):

@@ -43,7 +43,8 @@ USAGE = os.path.join(PACKAGE, 'usage.rst')
 BESIDE = [path for path in (
     os.path.join(CHECKOUT, *name.split('/')) for name in (
         'README.rst', 'docs/quickstart.rst', 'docs/configuration.rst',
-        'docs/zcml.rst', 'docs/deployment.rst', 'docs/testing.rst'))
+        'docs/zcml.rst', 'docs/deployment.rst', 'docs/recovery.rst',
+        'docs/testing.rst'))
     if os.path.exists(path)]
 
 

@@ -29,6 +29,7 @@ class Settings:
     grace: float
     ping_interval: float
     death_interval: float
+    warn_after: float
     restart_delay: float
     log_level: int
     log_file: str

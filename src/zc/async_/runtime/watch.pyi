@@ -7,6 +7,7 @@ class _Ear:
     signs: Any
     _heard: Any
 class Watch:
+    away: bool
     def __init__(self, db, heard) -> None: ...
     def start(self): ...
     @property

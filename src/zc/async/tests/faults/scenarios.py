@@ -1,9 +1,36 @@
-"""Short stories, each told again for every storage call and kind of fault."""
-import persistent
+"""Short stories, each told again for every storage call and kind of fault.
 
+A job's effects are changes of the `Account`, by name.  What a story says of them
+holds whatever kind of fault strikes at whichever call, as `.invariants` has it.
+"""
+import dataclasses
+import datetime
+
+import persistent
+from twisted.internet.defer import Deferred
+
+from ... import clock
 from ...job import Job
+from ...job import NeverRetry
+from ...job import parallel
+from ...job import RetryCommonFourTimes
 from ...job import serial
 from ...threadlocal import local
+
+
+class Stage:
+    """What the jobs of the story that is being told may ask of their world."""
+
+    world = None
+
+    def begin(self, world):
+        """Let *world* be the one whose story is told now; None: no more."""
+        self.world = world
+        self.well = False   # whether what hurts without any fault is over
+        self.starts = {}    # by the name of an effect, how often its body began
+
+
+stage = Stage()
 
 
 class Account(persistent.Persistent):
@@ -14,8 +41,21 @@ class Account(persistent.Persistent):
 
     def change(self, name, *ignored):
         """An effect."""
+        stage.starts[name] = stage.starts.get(name, 0) + 1
         self.changes = {**self.changes, name: self.changes.get(name, 0) + 1}
         return name
+
+    def change_not_before(self, name, moment):
+        """An effect, not to be begun before *moment*."""
+        if clock.micros() < moment:
+            raise AssertionError('begun too early')
+        return self.change(name)
+
+    def change_at_second(self, name):
+        """An effect, where the first attempt did not succeed."""
+        if local.getJob()._attempt == 1:
+            raise Unlucky
+        return self.change(name)
 
     def fail(self):
         """No effect."""
@@ -32,63 +72,259 @@ class Account(persistent.Persistent):
         self.change(name)
         return local.getQueue().put(Job(self.change, name + ' inner'))
 
+    def change_and_stop(self, name):
+        """An effect, unless its process is told to stop meanwhile: the first is."""
+        self.change(name)
+        if not stage.well:
+            stage.well = True
+            local.getDispatcher().deactivate()
+
+    def change_unless_first(self, name):
+        """An effect; but the process with the number 1 dies of it."""
+        self.change(name)
+        if local.getDispatcher().number == 1:
+            local.getDispatcher().die()
+
+    def change_when_well(self, name):
+        """An effect; but processes die of it until all is well."""
+        self.change(name)
+        if not stage.well:
+            local.getDispatcher().die()
+
+    def change_late(self, name):
+        """An effect; but the process with the number 1 stands still meanwhile."""
+        self.change(name)
+        if local.getDispatcher().number == 1 and not stage.well:
+            stage.well = True
+            stage.world.stand_still(local.getDispatcher())
+
+
+class Unlucky(Exception):
+    """What an attempt did not succeed for."""
+
+
+class TryLater(RetryCommonFourTimes):
+    """Tries again seven seconds after bad luck."""
+
+    internal_exceptions = (
+        ((Unlucky,), 'unlucky', 3, 7, 0, 7),
+        *RetryCommonFourTimes.internal_exceptions)
+
 
 def nothing():
     """A job without effects."""
 
 
+def change_by_function(account, name):
+    """An effect, by code that may be missing."""
+    return account.change(name)
+
+
+def later():
+    """A job that has its result three seconds later."""
+    deferred = Deferred()
+    local.getReactor().callLater(3, deferred.callback, 'done')
+    return deferred
+
+
+# Stories
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scenario:
+    """A story.
+
+    *put* is called with the queue and the account; what it returns is, by the
+    names of the effects, how often each must be there in the end: a number, or a
+    range of them.
+    """
+
+    put: object
+    enrolled: tuple = (1,)          # the dispatchers that the queue knows
+    living: tuple = (1,)            # those that start with the story
+    databases: tuple = ('main',)    # the last one has the queue
+    produce: object = None          # like *put*, but in a process whose calls may fail
+    missing: str = None             # the function that is missing until all is well
+    may_fail: bool = False          # whether a job may fail, whatever the fault
+    parks: bool = False             # whether a job is parked without any fault
+    starts: int = 1                 # how often a body begins without any fault
+    long: bool = False              # whether to tell all of it is left to the long form
+
+    @property
+    def name(self):
+        """The name of the story."""
+        return (self.produce or self.put).__name__
+
+
+#: All stories, by name; the shortest first.
+SCENARIOS = {}
+
+
+def scenario(**kwargs):
+    """Let a function be the `Scenario.put` of a story."""
+    def add(put):
+        SCENARIOS[put.__name__] = Scenario(put, **kwargs)
+        return put
+
+    return add
+
+
+@scenario()
 def no_effect(queue, account):
     queue.put(nothing)
     return {}
 
 
+@scenario()
 def one_effect(queue, account):
     queue.put(Job(account.change, 'a'))
     return {'a': 1}
 
 
+@scenario()
+def scheduled(queue, account):
+    due = clock.now() + datetime.timedelta(seconds=12)
+    queue.put(Job(account.change_not_before, 'a', clock.to_micros(due)),
+              begin_after=due)
+    return {'a': 1}
+
+
+@scenario(may_fail=True)
+def at_most_once(queue, account):
+    queue.put(Job(account.change, 'a'), retry_policy_factory=NeverRetry)
+    return {'a': range(2)}
+
+
+@scenario()
+def put_off(queue, account):
+    queue.put(Job(account.change_at_second, 'a'), retry_policy_factory=TryLater)
+    return {'a': 1}
+
+
+@scenario()
+def too_late(queue, account):
+    job = queue.put(Job(account.change, 'a'), begin_by=datetime.timedelta(seconds=1))
+    job.addCallbacks(failure=Job(account.change, 'f'))
+    return {'f': 1}
+
+
+@scenario()
 def two_effects(queue, account):
     queue.put(Job(account.change, 'a'))
     queue.put(Job(account.change, 'b'))
     return {'a': 1, 'b': 1}
 
 
+@scenario()
+def quota(queue, account):
+    _put_with_quota(queue, Job(account.change, 'a'), Job(account.change, 'b'))
+    return {'a': 1, 'b': 1}
+
+
+def _put_with_quota(queue, *jobs):
+    queue.quotas.create('one')
+    for job in jobs:
+        job.quota_names = ('one',)
+        queue.put(job)
+
+
+@scenario()
 def callbacks(queue, account):
     job = queue.put(Job(account.change, 'a'))
     job.addCallback(Job(account.change, 'b')).addCallback(Job(account.change, 'c'))
     return {'a': 1, 'b': 1, 'c': 1}
 
 
+@scenario()
 def failure(queue, account):
     queue.put(account.fail).addCallbacks(failure=Job(account.change, 'f'))
     return {'f': 1}
 
 
+@scenario()
 def puts(queue, account):
     queue.put(Job(account.put, 'a'))
     return {'a': 1, 'a inner': 1}
 
 
-def returned(queue, account):
+@scenario()
+def returned_job(queue, account):
     queue.put(Job(account.hand_on, 'a')).addCallback(Job(account.change, 'b'))
     return {'a': 1, 'a inner': 1, 'b': 1}
 
 
-def quota(queue, account):
-    queue.quotas.create('one')
-    for name in 'ab':
-        job = Job(account.change, name)
-        job.quota_names = ('one',)
-        queue.put(job)
-    return {'a': 1, 'b': 1}
+@scenario()
+def returned_deferred(queue, account):
+    queue.put(later).addCallback(Job(account.change, 'b'))
+    return {'b': 1}
 
 
+@scenario(long=True)
 def in_series(queue, account):
     queue.put(serial(Job(account.change, 'a'), Job(account.change, 'b'),
                      postprocess=Job(account.change, 'c')))
     return {'a': 1, 'b': 1, 'c': 1}
 
 
-#: The shortest first.
-SCENARIOS = (no_effect, one_effect, quota, two_effects, callbacks, failure, puts,
-             returned, in_series)
+@scenario(long=True)
+def in_parallel(queue, account):
+    queue.put(parallel(Job(account.change, 'a'), Job(account.change, 'b'),
+                       postprocess=Job(account.change, 'c')))
+    return {'a': 1, 'b': 1, 'c': 1}
+
+
+@scenario(starts=2)
+def handed_over(queue, account):
+    queue.put(Job(account.change_and_stop, 'a'))
+    queue.put(Job(account.change, 'b'))
+    return {'a': 1, 'b': 1}
+
+
+@scenario(enrolled=(1, 2), living=(1, 2), starts=2)
+def taken_over(queue, account):
+    queue.put(Job(account.change_unless_first, 'a'))
+    queue.put(Job(account.change, 'b')).addCallback(Job(account.change, 'c'))
+    return {'a': 1, 'b': 1, 'c': 1}
+
+
+@scenario(enrolled=(1, 2), living=(1, 2), starts=2, long=True)
+def taken_for_dead(queue, account):
+    _put_with_quota(queue, Job(account.change_late, 'a'), Job(account.change, 'b'))
+    return {'a': 1, 'b': 1}
+
+
+@scenario(parks=True, starts=3, long=True)
+def poisonous(queue, account):
+    # it is parked when two processes have died of it, and then all is well
+    queue.deaths_before_parking = 2
+    queue.put(Job(account.change_when_well, 'a'))
+    return {'a': 1}
+
+
+@scenario(parks=True, missing='change_by_function')
+def without_code(queue, account):
+    # it is parked, since nobody else is there who could have the code
+    queue.put(Job(change_by_function, account, 'a'))
+    return {'a': 1}
+
+
+@scenario(databases=('main', 'queues'))
+def two_databases(queue, account):
+    # Of two commits the second may be lost: the effect is there, and the job runs
+    # again.  The main database is the first, so that no effect is lost.
+    queue.put(Job(account.change, 'a'))
+    return {'a': range(1, 4)}
+
+
+@scenario(enrolled=())
+def first_start(queue, account):
+    queue.put(Job(account.change, 'a'))
+    return {'a': 1}
+
+
+def produced(queue, account):
+    queue.put(Job(account.change, 'a'))
+    account.change('put')
+    return {'a': 1, 'put': 1}
+
+
+SCENARIOS['produced'] = Scenario(lambda queue, account: {}, produce=produced)

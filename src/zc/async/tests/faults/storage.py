@@ -1,4 +1,4 @@
-"""A storage that fails at one call."""
+"""Kinds of faults, and a storage that fails at one call."""
 import errno
 import sqlite3
 import threading
@@ -40,7 +40,18 @@ AFTER = {
     'lost answer': ClientDisconnected,
     'death after': Died,
 }
-KINDS = (*BEFORE, *AFTER)
+#: … and what this call and those after it raise, and how many calls do.
+LASTING = {
+    'away': (ClientDisconnected, 25),
+}
+KINDS = (*BEFORE, *AFTER, *LASTING)
+#: Those that say of themselves that they pass, and deaths.  Whichever it is and
+#: wherever it strikes, each job is done in the end, and its effects are there once.
+PASSING = frozenset(('conflict', 'read conflict', 'disconnected', 'driver error',
+                     'lost answer', 'death', 'death after', 'away', 'disk full'))
+#: Those of which nothing says that they will pass.  A job may end in a Failure, and
+#: has no effects then; or it is parked, and has them once when it is run again.
+HARD = frozenset(KINDS) - PASSING
 
 
 class FaultStorage:

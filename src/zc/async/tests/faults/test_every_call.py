@@ -1,92 +1,124 @@
-"""Each scenario, each storage call in it, each kind of fault: one right outcome."""
-import logging
+"""Each story, each storage call in it, each kind of fault: one right outcome.
+
+How many runs that is, is printed.  ``bench/faults/points.py`` makes all of them, and
+those with two faults.
+"""
 import os
 import unittest
-from unittest import mock
 
-from zope.testing import cleanup
-
-from ... import dispatcher as dispatchers
-from ...runtime.attempt import Attempts
-from .scenarios import one_effect
+from ...runtime import sightings
+from . import mutants
+from . import points
+from .points import Point
 from .scenarios import SCENARIOS
 from .storage import KINDS
-from .world import World
 
-#: Every how many calls are tried: 1 for all of them.
+#: Every how many points are tried: 1 for all of them, but of long stories for a third.
 STRIDE = int(os.environ.get('ZC_ASYNC_FAULT_STRIDE', 13))
-#: Faults after which a job may rightly end in a Failure: the storage does not
-#: say that it will pass.
-HARD = {'no such object', 'storage error', 'disk full'}
+#: Every how many pairs, for each of the above: they are more by two digits.
+PAIRS = 101 * STRIDE
 
 
-class _Telling:
+class Shared:
+    """A layer: the processes that make the runs, and the sum of all."""
 
-    def setUp(self):
-        cleanup.cleanUp()
-        self.addCleanup(cleanup.cleanUp)
-        # thousands of faults are told of: nobody wants to read it
-        logging.disable(logging.CRITICAL)
-        self.addCleanup(logging.disable, logging.NOTSET)
-        self.addCleanup(dispatchers.clear)
+    @classmethod
+    def setUp(cls):
+        cls.sum = points.Sum()
+        # to share a few is not worth the start of processes
+        cls.processes = points.Processes(1 if STRIDE > 5 else None)
+        cls.processes.__enter__()
 
-    def tell(self, scenario, at=None, kind=None):
-        world = World(scenario)
-        try:
-            storage = world.tell(at, kind)
-            return storage, world.problems(kind in HARD)
-        finally:
-            world.close()
+    @classmethod
+    def tearDown(cls):
+        cls.processes.__exit__(None, None, None)
+        print(f'  {cls.sum.runs} runs with faults, {len(cls.sum.wrong)} of them wrong')
 
 
-class EveryCall(_Telling, unittest.TestCase):
+class EveryCall(unittest.TestCase):
     """Whatever fails, in the end every job is done, and its effects are there once."""
 
-    def check(self, scenario, stride):
-        storage, problems = self.tell(scenario)
-        self.assertEqual(problems, [])
-        for kind in KINDS:
-            for at in range(1, storage.count + 1, stride):
-                failing, problems = self.tell(scenario, at, kind)
-                with self.subTest(call=at, name=failing.failed_at, kind=kind):
-                    self.assertEqual(problems, [])
+    layer = Shared
+    maxDiff = None
+
+    def check(self, found):
+        Shared.sum.update(found)
+        self.assertGreater(found.runs, 0)
+        shown = [f'{told.met}: {told.problems}' for told in found.wrong[:5]]
+        self.assertEqual(shown, [], f'{len(found.wrong)} of {found.runs} are wrong')
+
+    def test_there_are_twelve_stories_and_nine_kinds_at_least(self):
+        whole = [one for one in SCENARIOS.values() if not one.long]
+        self.assertGreaterEqual(len(whole), 12)
+        self.assertGreaterEqual(len(KINDS), 9)
+
+    def test_two_faults(self):
+        for story in points.SHORTEST:
+            with self.subTest(story=story):
+                firsts = points.singles(story, STRIDE, points.PAIRED)
+                self.check(Shared.processes.run(
+                    firsts, points.run_pairs, points.PAIRED, PAIRS))
 
 
-def _add(scenario):
+def _add(story):
+    stride = 3 * STRIDE if SCENARIOS[story].long else STRIDE
+
     def test(self):
-        self.check(scenario, STRIDE)
+        self.check(Shared.processes.run(points.singles(story, stride)))
 
-    setattr(EveryCall, f'test_{scenario.__name__}', test)
-
-
-for _scenario in SCENARIOS:
-    _add(_scenario)
+    setattr(EveryCall, f'test_{story}', test)
 
 
-class Mutants(_Telling, unittest.TestCase):
-    """The harness notices when what it guards is taken out of the product."""
+for _story in SCENARIOS:
+    _add(_story)
 
-    def outcomes(self, kind):
-        """Return what is wrong after a fault of *kind* at each call."""
-        storage, _problems = self.tell(one_effect)
-        return [problem for at in range(1, storage.count + 1)
-                for problem in self.tell(one_effect, at, kind)[1]]
+
+@mutants.mutant('nobody-takes-over', 'nobody is ever silent for long enough to be dead',
+                'faults.test_every_call.Mutants.test_nobody_takes_over')
+def _nobody_takes_over():
+    yield sightings.Sightings, 'is_dead', lambda self, agents: False
+
+
+class Mutants(unittest.TestCase):
+    """A product with a hole is found out by a story; see `mutants`."""
+
+    def check(self, mutant, story, kind=None):
+        """The *story* goes wrong with the *mutant*, at some call or without a fault."""
+        whole = points.calls(story)
+        told = [Point(story, ((at, kind),)) for at in range(1, whole + 1)]
+        with mutants.applied(mutant):
+            found = points.run(told if kind else [Point(story)])
+        self.assertTrue(found.wrong, f'{found.runs} runs, and nobody noticed')
 
     def test_a_commit_that_was_made_is_taken_for_failed(self):
-        with mock.patch.object(Attempts, '_landed', lambda self: False), \
-                mock.patch.object(Attempts, '_check_ours', _take_back):
-            problems = self.outcomes('lost answer')
-        self.assertTrue(any("{'a': 2}" in problem for problem in problems), problems)
+        self.check('runs-again-what-landed', 'one_effect', 'lost answer')
 
-    def test_nobody_takes_over_from_the_dead(self):
-        with mock.patch('zc.async.runtime.sightings.Sightings.is_dead',
-                        lambda self, agents: False):
-            problems = self.outcomes('death')
-        self.assertTrue(any('left in' in problem for problem in problems), problems)
+    def test_two_commits(self):
+        self.check('two-commits', 'one_effect', 'death')
 
+    def test_keeps_effects_of_failures(self):
+        self.check('keeps-effects-of-failures', 'puts', 'conflict')
 
-def _take_back(attempts):
-    """Run the call again although it has a result: what the token prevents."""
-    job = attempts._job
-    job._code, job._attempt = attempts._before
+    def test_forgets_outcomes(self):
+        self.check('forgets-outcomes', 'returned_deferred', 'disconnected')
 
+    def test_begins_unseen(self):
+        self.check('begins-unseen', 'at_most_once', 'death')
+
+    def test_nobody_takes_over(self):
+        self.check('nobody-takes-over', 'no_effect', 'death')
+
+    def test_hand_over_loses(self):
+        self.check('hand-over-loses', 'no_effect', 'death after')
+
+    def test_hand_over_restarts(self):
+        self.check('hand-over-restarts', 'callbacks', 'death')
+
+    def test_callbacks_again(self):
+        self.check('callbacks-again', 'callbacks', 'death after')
+
+    def test_quota_unchecked(self):
+        self.check('quota-unchecked', 'quota')
+
+    def test_quota_unreleased(self):
+        self.check('quota-unreleased', 'quota')

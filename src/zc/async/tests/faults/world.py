@@ -1,185 +1,137 @@
-"""Tells a scenario under virtual time, with a fault, and looks at the end."""
-import uuid
+"""Tells a scenario under virtual time, with faults, and looks at the end.
 
+A world has its databases on `Server` objects; their clients are the processes, and
+whoever looks.
+"""
 import transaction
 import ZODB
-from ZODB.DemoStorage import DemoStorage
-from ZODB.MappingStorage import MappingStorage
-from ZODB.POSException import POSError
+import zope.component
 
-from ... import dispatcher as dispatchers
-from ... import failures
-from ... import testing
-from ...agent import Agent
-from ...interfaces import COMPLETED
+from ...agent import addMainAgentActivationHandler
 from ...interfaces import KEY
-from ...model.callbacks import children
-from ...queue import Queue
-from ...queue import Queues
-from .scenarios import Account
+from . import invariants
+from . import scenarios
+from .company import begin_time
+from .company import Company
+from .company import furnish
+from .company import Look
+from .server import Client
+from .server import Faults
+from .server import Life
+from .server import Server
 from .storage import Died
-from .storage import FaultStorage
 
-#: The same for the process that dies and for the one after it.
-UUID = uuid.UUID(int=1)
 #: Polls after which everything must be done.
 POLLS = 60
 
 
-class Unwaiting(dispatchers.Dispatcher):
-    """Its pauses take no time."""
+def open_databases(servers, *args):
+    """Return a client's main database; the others are beside it."""
+    databases = {}
+    for server in servers:
+        ZODB.DB(Client(server, *args), databases=databases, database_name=server.name,
+                pool_size=20, cache_size=10_000)
+    return databases['main']
 
-    def pause(self, seconds):
-        return self._stopping.is_set()
 
-
-class World:
-    """One database, and processes that come and go.
-
-    What the jobs may have changed in the end is what the scenario says, or, with
-    *may_fail*, less of it by the jobs whose result is a Failure.
-    """
+class Template:
+    """The databases as a scenario finds them: the jobs are put, nobody works yet."""
 
     def __init__(self, scenario):
-        self.base = DemoStorage(
-            base=MappingStorage(), changes=MappingStorage())
-        self.reactor = testing.Reactor()
-        self.reactor.start()
-        with self.looking() as root:
-            queues = root[KEY] = Queues()
-            queue = queues[''] = Queue()
-            account = root['account'] = Account()
-            root._p_jar.add(account)
-            self.expected = scenario(queue, account)
+        begin_time()
+        self.servers = [Server(name) for name in scenario.databases]
+        look = Look(open_databases(self.servers))
+        with look as root:
+            furnish(root, root._p_jar.get_connection(scenario.databases[-1]),
+                    scenario.enrolled)
+        with look as root:
+            queue = root[KEY]['']
+            self.expected = scenario.put(queue, root['account'])
             root['jobs'] = tuple(queue)
 
-    def looking(self):
-        """Return a context with the root, in a database of its own; commits."""
-        return _Looking(self.base)
 
-    def tell(self, at=None, kind=None):
-        """Let a dispatcher work, with the fault; return the armed storage."""
-        storage = FaultStorage(self.base)
-        self._process(storage, at, kind)
-        if storage.dead:
-            self._process(FaultStorage(self.base))
-        return storage
-
-    def _process(self, storage, at=None, kind=None):
-        """One process, until all is done or it dies."""
-        db = ZODB.DB(storage, pool_size=20)
-        dispatcher = Unwaiting(db, self.reactor, uuid=UUID)
-        dispatcher.activate()
-        try:
-            self.reactor.time_flies(1)
-            with self.looking() as root:
-                agents = root[KEY][''].dispatchers[dispatcher.UUID]
-                if 'main' not in agents:
-                    agents['main'] = Agent(size=2)
-            db._mvcc_storage.invalidateCache()
-            storage.arm(at, kind)
-            for _poll in range(POLLS):
-                self._poll(dispatcher)
-                if storage.dead or self.done():
-                    return
-        finally:
-            storage.armed = False
-            if storage.dead:
-                self._bury(dispatcher)
-            else:
-                self._end(dispatcher)
-            dispatchers.pop(dispatcher.UUID)
-
-    def _poll(self, dispatcher):
-        try:
-            self.reactor.time_flies(5)
-        except Died:
-            return
-        testing.wait_for(
-            lambda: dispatcher.idle or dispatcher.db.storage.dead, 10)
-        self.reactor.time_passes()
-
-    def _bury(self, dispatcher):
-        """Nothing of a dead process is tidied up; only its threads end here."""
-        dispatcher._stopping.set()
-        self.reactor._calls.clear()
-        self.reactor._triggers.clear()
-        for pool in dispatcher._pools():
-            pool.setSize(0)
-        # what it voted is gone with it
-        for storage in (self.base, self.base.changes):
-            if getattr(storage, '_transaction', None) is not None:
-                self.base.tpc_abort(self.base._transaction)
-
-    def _end(self, dispatcher):
-        self.reactor._calls.clear()
-        self.reactor._triggers.clear()
-        dispatcher.deactivate()
-
-    def done(self):
-        """Return whether nothing waits and nothing is held."""
-        with self.looking() as root:
-            queue = root[KEY]['']
-            return not len(queue) and not any(
-                len(agent) for agents in queue.dispatchers.values()
-                for agent in agents.values())
-
-    def problems(self, may_fail):
-        """Return what is not as it must be, as sentences."""
-        found = []
-        with self.looking() as root:
-            queue = root[KEY]['']
-            if len(queue) != len(list(queue)):
-                found.append(f'{len(queue)} jobs counted, {len(list(queue))} in line')
-            if len(queue):
-                found.append(f'left in line: {list(queue)}')
-            completed = []
-            for agents in queue.dispatchers.values():
-                for agent in agents.values():
-                    if len(agent):
-                        found.append(f'left in an agent: {list(agent)}')
-                    completed += list(agent.completed)
-            for quota in queue.quotas.values():
-                if len(quota):
-                    found.append(f'left in a quota: {list(quota)}')
-            found += [f'{job!r} is {job.status}' for job in (*completed, *root['jobs'])
-                      if job.status is not COMPLETED]
-            failed = any(map(_failed, (*completed, *root['jobs'])))
-            changes = root['account'].changes
-            if changes != self.expected and not (
-                    failed and may_fail and all(
-                        count == 1 for count in changes.values())):
-                found.append(f'changes are {changes}, not {self.expected}')
-        return found
-
-    def close(self):
-        """Let time be real again."""
-        self.reactor.stop()
-        self.base.close()
+_templates = {}
 
 
-def _failed(node):
-    """Return whether the result of *node*, or of a callback, is a Failure."""
-    return failures.is_failure(node.result) or any(map(_failed, children(node)))
+class World(Company):
+    """The databases of one story, and its processes."""
 
-
-class _Looking:
-
-    def __init__(self, storage):
-        self._storage = storage
+    def __init__(self, scenario, *planned):
+        super().__init__()
+        self.scenario = scenario
+        self.faults = Faults(*planned)
+        self._code = None   # what is missing
 
     def __enter__(self):
-        self._manager = transaction.TransactionManager()
-        self._connection = ZODB.DB(self._storage).open(self._manager)
-        return self._connection.root()
+        super().__enter__()
+        if self.scenario not in _templates:
+            _templates[self.scenario] = Template(self.scenario)
+            begin_time()
+        template = _templates[self.scenario]
+        self.expected = template.expected
+        self.servers = [server.copy() for server in template.servers]
+        self.look = Look(open_databases(self.servers))
+        if self.scenario.missing:
+            self._code = vars(scenarios).pop(self.scenario.missing)
+        if not self.scenario.enrolled:
+            zope.component.provideHandler(addMainAgentActivationHandler)
+        return self
 
-    def __exit__(self, kind, error, traceback):
+    def __exit__(self, *exc_info):
+        self.be_well()
+        if not self.scenario.enrolled:
+            zope.component.getGlobalSiteManager().unregisterHandler(
+                addMainAgentActivationHandler)
+        super().__exit__(*exc_info)
+
+    def open(self, life):
+        return open_databases(self.servers, self.faults, life)
+
+    def forget_votes(self):
+        for server in self.servers:
+            server.abort(server.transaction)
+
+    def tell(self):
+        """Let processes work until all is done, or for `POLLS` polls."""
+        if self.scenario.produce is not None:
+            self._produce()
+        self._to_start += self.scenario.living
+        for _poll in range(POLLS):
+            self.step()
+            if not self.run_again() and self.done():
+                return
+
+    def _produce(self):
+        """Put jobs, in a process that does nothing else; learn what to expect."""
+        manager = transaction.TransactionManager()
+        expected, acknowledged = {}, False
         try:
-            if kind is None:
-                self._manager.commit()
-        finally:
-            self._manager.abort()
-            try:
-                self._connection.close()
-            except POSError:
-                pass
+            root = self.open(Life()).open(manager).root()
+            expected = self.scenario.produce(root[KEY][''], root['account'])
+            manager.commit()
+            acknowledged = True
+        except (Exception, Died):
+            pass
+        self.forget_votes()
+        # an error says nothing: what follows the commit can fail, too
+        if acknowledged or self._is_there():
+            self.expected = expected
+
+    def _is_there(self):
+        """Return whether there is anything of what was put."""
+        with self.look as root:
+            return bool(root['account'].changes or len(root[KEY]['']))
+
+    def be_well(self):
+        """End what hurts: the code is there now, in this process and in new ones."""
+        super().be_well()
+        if self._code is not None:
+            setattr(scenarios, self.scenario.missing, self._code)
+            self._code = None
+            for process in self.processes:
+                process.life.dead = True
+
+    def problems(self):
+        """Return what is not as it must be, as sentences."""
+        with self.look as root:
+            return invariants.problems(self, root)

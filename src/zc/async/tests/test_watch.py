@@ -1,0 +1,56 @@
+"""Databases that do not tell of commits are asked, less often while they are away."""
+import unittest
+from unittest import mock
+
+import zope.interface
+from twisted.internet.interfaces import IReactorTime
+
+from .. import outage
+from ..runtime import wakeup
+
+
+@zope.interface.implementer(IReactorTime)
+class Reactor:
+    """Remembers after how many seconds it is to call something, and calls it."""
+
+    def __init__(self):
+        self.later = []
+
+    def callLater(self, seconds, call, *args):
+        self.later.append((seconds, call))
+
+    def next(self):
+        """Make the next call; return after how many seconds that was."""
+        seconds, call = self.later.pop(0)
+        call()
+        return seconds
+
+
+class Instance:
+    """What there is of a storage: *answers* to whether anything has changed."""
+
+    def __init__(self, *answers):
+        self.poll_invalidations = mock.Mock(side_effect=answers)
+
+    def release(self):
+        """There is nothing to release."""
+
+
+class Looks(unittest.TestCase):
+
+    def test_one_that_is_away_is_asked_less_often_until_it_is_back(self):
+        away = outage.ClientDisconnected('away')
+        instance = Instance((), away, away, None, ())
+        db = mock.Mock()
+        db.databases = {'': mock.Mock()}
+        db.databases['']._mvcc_storage.new_instance = lambda: instance
+        reactor, claims = Reactor(), []
+        woken = wakeup.Wakeup(db, reactor, lambda: claims.append(1), lambda: False)
+        with self.assertNoLogs('zc.async.events'):
+            woken.start()
+            seconds = [reactor.next() for _number in range(4)]
+        woken.stop()
+        self.assertEqual(seconds, [wakeup.LOOK, wakeup.LOOK_AWAY, wakeup.LOOK_AWAY,
+                                   wakeup.LOOK])
+        self.assertGreater(wakeup.LOOK_AWAY, wakeup.LOOK)
+        self.assertEqual(claims, [1], 'after its return, when anything may have changed')

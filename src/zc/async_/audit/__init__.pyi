@@ -1,0 +1,1 @@
+# Made by tools/stubs.py from zc.async; change that, not this.
