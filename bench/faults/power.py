@@ -31,6 +31,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.abspath(__file__)))))
 
 from zc.async_.tests.faults import powercut  # noqa: E402
+from zc.async_.tests.faults import powerwork  # noqa: E402
 
 
 def arguments(argv=None):
@@ -63,7 +64,7 @@ def _used(cuts):
 def main(argv=None):
     """Make the runs; return the exit status."""
     options = arguments(argv)
-    recording = powercut.recording()
+    recording = powerwork.recording()
     print(f'{len(recording.operations)} operations, {recording.transactions} fsyncs',
           flush=True)
     found = []

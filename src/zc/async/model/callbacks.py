@@ -58,7 +58,7 @@ def walk(root, performer):
             if child.status is not CALLBACKS:
                 continue
             if child.parent is node or not (
-                    _has_callbacks_left(child) and performer.leaves(child)):
+                    has_callbacks_left(child) and performer.leaves(child)):
                 stack.append((child, 0))
             else:
                 visited.append(child)
@@ -67,7 +67,7 @@ def walk(root, performer):
     return visited
 
 
-def _has_callbacks_left(node):
+def has_callbacks_left(node):
     """Return whether callbacks of *node*, not those who wait for it, are to be done."""
     return any(child.parent is node and child.status is not COMPLETED
                for child in children(node))

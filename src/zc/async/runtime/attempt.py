@@ -188,11 +188,15 @@ class Attempts:
         return failures.sanitize(value) if failures.is_failure(value) else value
 
     def _can_wait(self, value):
-        """Return whether *value* may be committed by another connection, later."""
-        return not (
-            execution.is_deferred(value) or execution.is_job(value)
-            or has_effects(self._manager.get(), self._connection)
-            or execution.check_result(value).met_persistent)
+        """Return whether *value* may be committed by another connection, later.
+
+        One that code of the job's own stores must not hold up whoever does that.
+        """
+        if (execution.is_deferred(value) or execution.is_job(value)
+                or has_effects(self._manager.get(), self._connection)):
+            return False
+        found = execution.check_result(value)
+        return not (found.met_persistent or found.met_code)
 
     def _conclude(self, value):
         job = self._job

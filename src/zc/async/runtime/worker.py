@@ -19,6 +19,7 @@ from ..interfaces import AbortedError
 from ..interfaces import ASSIGNED
 from ..interfaces import CALLBACKS
 from ..interfaces import COMPLETED
+from ..interfaces import IQueue
 from ..interfaces import NEW
 from ..interfaces import ReassignedError
 from ..model import callbacks
@@ -257,14 +258,14 @@ class _Performance:
 
     def run(self, job, result):
         """Run the callback *job* with *result*."""
-        policy = job.retry_policy_factory
+        held, policy = self._held(), job.retry_policy_factory
         token = None
         if getattr(policy, 'at_most_once', False):
             check_code(job)
             token = self._begin_alone(job)
         attempts = Attempts(
             self._connection, self._manager, self._services.pause, job,
-            (result,), token, held=self._connection.get(self._ticket.oid))
+            (result,), token, held=held)
         attempts.run()
         if attempts.deferred is not None:
             ticket = Ticket(job._p_oid, self._ticket.database_name, job._attempt,
@@ -285,6 +286,10 @@ class _Performance:
             # somebody else may have been quicker
             if job._code == status.BEGUN and job._awaits is not None:
                 execution.settle(job, result)
+                if (IQueue.providedBy(job.parent) and not callbacks.is_in_line(job)
+                        and callbacks.has_callbacks_left(job)):
+                    # its dispatcher is gone: one worker, and no other, is to do these
+                    job.parent.putBack(job)
 
         self._commit_step(change)
 
@@ -310,11 +315,18 @@ class _Performance:
 
     def _commit_step(self, change):
         """Commit *change*, unless the job is in other hands by now."""
-        held = self._connection.get(self._ticket.oid)
-
         def guarded():
-            if (held.parent, held._order) != self._place or not fence(held):
-                raise ReassignedError(f'{describe.safe_repr(held)} was reassigned')
+            self._held()
             return change()
 
         return commit_step(self._manager, self._services.pause, guarded)
+
+    def _held(self):
+        """Return the job whose callbacks are performed, fenced.
+
+        Raise `ReassignedError` where it is in other hands by now.
+        """
+        held = self._connection.get(self._ticket.oid)
+        if (held.parent, held._order) != self._place or not fence(held):
+            raise ReassignedError(f'{describe.safe_repr(held)} was reassigned')
+        return held

@@ -27,7 +27,10 @@ from ..model import execution
 from ..model import recovery
 from ..model import retry
 from ..model.workflow import Course
+from ..runtime import attempt
+from ..runtime import worker
 from ..runtime.worker import Ticket
+from ..threadlocal import local
 from .contracts import add
 from .contracts import FIRST
 from .contracts import nothing
@@ -42,6 +45,11 @@ def note(*args):
     """Remember what it was called with."""
     SEEN.append(args)
     return len(SEEN)
+
+
+def note_agent(*args):
+    """Remember which agent holds what this is a callback of."""
+    SEEN.append(local.getAgentName())
 
 
 def is_told(failure):
@@ -183,6 +191,43 @@ class LeftBehind(VirtualCase):
         self.assertEqual((SEEN, callback.status), ([], NEW))
         self.take_over()
         self.assertEqual(SEEN, [(3,)])
+
+    def test_who_was_declared_dead_goes_on_to_no_other_callback(self):
+        self.job.addCallback(note)
+        second = self.job.addCallback(note)
+
+        def declare_dead(queue):
+            queue.dispatchers[self.dispatcher.UUID].deactivate(died=True)
+            # and another claims it
+            queue.dispatchers[GONE]['main'].claimJob()
+
+        acts = [lambda: self.elsewhere(declare_dead)]
+
+        def begin(*args):
+            # after the first
+            while SEEN and acts:
+                acts.pop()()
+            attempt.begin(*args)
+
+        with mock.patch.object(worker, 'begin', begin):
+            self.put(self.job)
+            self.poll()
+        self.assertEqual((SEEN, second.status, acts), ([(3,)], NEW, []))
+        self.assertIs(self.job.agent, self.gone['main'])
+
+    def test_callbacks_of_a_job_that_nobody_holds_are_done_by_who_claims_it(self):
+        inner, outer = self.job, Job(nothing)
+        outer.addCallback(note_agent)
+        self.queue.put(outer)
+        self.gone['main'].claimJob()
+        execution.begin(outer)
+        self.queue.put(inner)
+        execution.await_job(outer, inner)
+        self.gone.deactivate(died=True)
+        transaction.commit()
+        self.assertIsNone(outer.agent)
+        self.finish(outer)
+        self.assertEqual(SEEN, ['main'])
 
     def discarded(self):
         """Let the process die of the job twice more; park and discard the job."""

@@ -42,6 +42,8 @@ BATCH = 50
 SIZE, QUOTAS, QUOTA_SIZE = 8, 5, 3
 #: Seconds without a job that ends, after which nothing more is expected.
 PATIENCE = 30
+#: Megabytes that the process may grow by after its first third, with many jobs.
+GROWTH, MANY = 50, 2000
 #: Seconds between two looks.
 LOOK = 0.2
 #: Jobs that may follow from one another here; the product's own limit takes longer.
@@ -168,12 +170,12 @@ class Mix:
 
     def _wait(self, world, dispatcher):
         """Wait until nothing is in line or in a place, or nothing changes."""
-        warm, last, changed = None, None, time.monotonic()
+        sizes, last, changed = [resident()], None, time.monotonic()
         while True:
             transaction.begin()
             now = _places(world.queue, dispatcher)
-            if warm is None and now[0] < len(self.put) * 2 / 3:
-                warm = resident()
+            if now[0] < len(self.put) * (1 - len(sizes) / 3):
+                sizes.append(resident())  # after a third, and after two
             if now[:2] == (0, 0) and dispatcher.idle:
                 break
             if now != last:
@@ -183,8 +185,11 @@ class Mix:
                 break
             time.sleep(LOOK)
         gc.collect()
-        self.figures['growth, MB'] = round((resident() - (warm or resident())) / 2**20, 1)
-        self.figures['resident, MB'] = round(resident() / 2**20, 1)
+        sizes.append(resident())
+        self.figures['resident by thirds, MB'] = [round(one / 2**20) for one in sizes]
+        growth = (sizes[-1] - sizes[len(sizes) // 2]) / 2**20
+        if self.count >= MANY and growth > GROWTH:
+            self.problems.append(f'grew by {growth:.0f} MB after the first third')
 
     # Looking
 

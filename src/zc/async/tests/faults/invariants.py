@@ -4,6 +4,7 @@ import itertools
 import pickle
 
 from ZODB.serialize import referencesf
+from ZODB.utils import z64
 
 from ... import failures
 from ...audit import check as audit
@@ -33,7 +34,7 @@ def problems(world, root):
         found += _open_connections(process, _strikes(world))
     for server in world.servers:
         found += history(server.records)
-        found += dangling(server.records)
+        found += dangling(server.records, server.copied)
     return found
 
 
@@ -56,9 +57,8 @@ def left(queue):
     for quota in queue.quotas.values():
         if len(quota):
             yield f'left in a quota: {list(quota)}'
-    parked = getattr(queue, 'parked', ())
-    if len(parked):
-        yield f'left parked: {[entry.reason for entry in parked]}'
+    if len(queue.parked):
+        yield f'left parked: {[entry.reason for entry in queue.parked]}'
 
 
 def _parked(world):
@@ -109,7 +109,8 @@ def _effects(world, account, jobs):
             expected = range(expected, expected + 1)
         count = changes.get(name, 0)
         if count not in expected and not (less and count < expected.stop):
-            yield f'{name!r} was changed {count} times, not {world.expected.get(name, 0)}'
+            yield (f'{name!r} was changed {count} times, '
+                   f'not {world.expected.get(name, 0)}')
     if len(world.servers) > 1:
         return  # of two commits one may be made, and the job fail in the other
     for job in jobs:
@@ -149,14 +150,13 @@ def _open_connections(process, strikes):
 
 #: From one committed state of a job to the next; its end is for good.  To be begun
 #: again is one commit where an heir claims what it has handed back just now.
-_KEPT = getattr(status, "KEPT", 4)
 _NEXT = {
     status.UNSET: {status.UNSET, status.BEGUN, status.SETTLED, status.FINISHED,
-                   _KEPT},
+                   status.KEPT},
     status.BEGUN: {status.UNSET, status.BEGUN, status.SETTLED, status.FINISHED,
-                   _KEPT},
-    status.SETTLED: {status.SETTLED, status.FINISHED, _KEPT},
-    _KEPT: {_KEPT, status.UNSET, status.BEGUN, status.SETTLED},
+                   status.KEPT},
+    status.SETTLED: {status.SETTLED, status.FINISHED, status.KEPT},
+    status.KEPT: {status.KEPT, status.UNSET, status.BEGUN, status.SETTLED},
     status.FINISHED: {status.FINISHED},
 }
 
@@ -199,9 +199,10 @@ def _state(data):
     return unpickler.load()
 
 
-def dangling(records):
-    """What is referred to is there."""
+def dangling(records, since=z64):
+    """What is referred to is there; looks at what is younger than *since*."""
     for oid, revisions in records.items():
-        for other in referencesf(revisions[-1][1]):
+        tid, data = revisions[-1]
+        for other in referencesf(data) if tid > since else ():
             if other not in records:
                 yield f'{oid!r} refers to {other!r}, which is not there'

@@ -154,6 +154,7 @@ class Processes:
             # not forked: the process of the tests may have threads
             self._pool = concurrent.futures.ProcessPoolExecutor(
                 self.count, multiprocessing.get_context('spawn'))
+            self._pool.submit(run, ()).result()  # it has its threads now
         return self
 
     def __exit__(self, *exc_info):
@@ -162,8 +163,8 @@ class Processes:
 
     def run(self, points, function=run, *args):
         """Let *function*, `run` or `run_pairs`, be called; return the `Sum`."""
-        shares = [points[start:start + _SHARE]
-                  for start in range(0, len(points), _SHARE)]
+        share = _SHARE if function is run else 5
+        shares = [points[start:start + share] for start in range(0, len(points), share)]
         found = Sum()
         if self._pool is None:
             parts = (function(share, *args) for share in shares)

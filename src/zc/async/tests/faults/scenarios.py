@@ -155,7 +155,7 @@ class Scenario:
         return (self.produce or self.put).__name__
 
 
-#: All stories, by name; the shortest first.
+#: All stories, by name.
 SCENARIOS = {}
 
 
@@ -194,13 +194,13 @@ def at_most_once(queue, account):
     return {'a': range(2)}
 
 
-@scenario()
+@scenario(long=True)
 def put_off(queue, account):
     queue.put(Job(account.change_at_second, 'a'), retry_policy_factory=TryLater)
     return {'a': 1}
 
 
-@scenario()
+@scenario(long=True)
 def too_late(queue, account):
     job = queue.put(Job(account.change, 'a'), begin_by=datetime.timedelta(seconds=1))
     job.addCallbacks(failure=Job(account.change, 'f'))
@@ -246,7 +246,7 @@ def puts(queue, account):
     return {'a': 1, 'a inner': 1}
 
 
-@scenario()
+@scenario(long=True)
 def returned_job(queue, account):
     queue.put(Job(account.hand_on, 'a')).addCallback(Job(account.change, 'b'))
     return {'a': 1, 'a inner': 1, 'b': 1}
@@ -272,7 +272,7 @@ def in_parallel(queue, account):
     return {'a': 1, 'b': 1, 'c': 1}
 
 
-@scenario(starts=2)
+@scenario(starts=2, long=True)
 def handed_over(queue, account):
     queue.put(Job(account.change_and_stop, 'a'))
     queue.put(Job(account.change, 'b'))

@@ -52,7 +52,7 @@ class Server(ConflictResolvingStorage):
     def __init__(self, name='main'):
         self.name = name
         self.records = {}       # oid -> [(tid, data), …], the oldest first
-        self.last = z64
+        self.last = self.copied = z64   # the copied ones are older, or as old
         self.issued = 0         # the highest oid
         self.transaction = None
         self._stored = {}
@@ -63,6 +63,7 @@ class Server(ConflictResolvingStorage):
         other = Server(self.name)
         other.records = {oid: list(all) for oid, all in self.records.items()}
         other.last, other.issued = self.last, self.issued
+        other.copied = self.last
         return other
 
     def connect(self, client):

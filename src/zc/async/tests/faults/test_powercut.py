@@ -7,11 +7,15 @@ import tempfile
 import unittest
 from unittest import mock
 
+import ZODB
+from ZODB.FileStorage import FileStorage
+
 from ... import datafile
 from ...runtime import mending
 from . import disk
 from . import mutants
 from . import powercut
+from . import powerwork
 
 _SEED = 20300101
 
@@ -27,7 +31,7 @@ class PowerCut(unittest.TestCase):
         return count
 
     def test_what_is_recorded_is_some_work(self):
-        found = powercut.recording()
+        found = powerwork.recording()
         self.assertGreaterEqual(found.transactions, 50)
         marks = [one.data for one in found.operations if one.kind == 'mark']
         self.assertGreaterEqual(sum(sum(mark.values()) for mark in marks), 20)
@@ -36,7 +40,7 @@ class PowerCut(unittest.TestCase):
 
     def test_after_every_write(self):
         self.check(powercut.prefixes())
-        changes = [one for one in powercut.recording().operations
+        changes = [one for one in powerwork.recording().operations
                    if one.kind in disk.CHANGES]
         # that was all of them, and the end
         self.assertEqual(len(list(powercut.prefixes())), len(changes) + 1)
@@ -76,18 +80,18 @@ class Mutants(unittest.TestCase):
 
     def recorded(self, operations):
         """Let *operations* be those that were recorded."""
-        patch = mock.patch.object(powercut, 'recording', lambda: powercut.Recording(
-            tuple(operations), 0))
+        patch = mock.patch.object(
+            powerwork, 'recording', lambda: powerwork.Recording(tuple(operations), 0))
         patch.start()
         self.addCleanup(patch.stop)
 
     def test_no_fsync(self):
-        self.recorded(one for one in powercut.recording().operations
+        self.recorded(one for one in powerwork.recording().operations
                       if one.kind != 'sync')
         self.check(powercut.torn(_SEED, 1), 'was acknowledged')
 
     def test_acknowledged_too_early(self):
-        operations = list(powercut.recording().operations)
+        operations = list(powerwork.recording().operations)
         for number, one in enumerate(operations):
             if one.kind == 'mark':
                 operations[number - 3:number + 1] = (one, *operations[number - 3:number])
@@ -96,7 +100,7 @@ class Mutants(unittest.TestCase):
 
     def test_a_pack_that_is_not_synced(self):
         with mock.patch.object(mending, '_sync_packed', lambda storage: None):
-            found = powercut.record()
+            found = powerwork.record()
         self.recorded(found.operations)
         self.check((cut for cut in powercut.torn(_SEED, 20)
                     if 'Data.fs.old' in cut.files), powercut.REFUSED)
@@ -112,9 +116,56 @@ class Mutants(unittest.TestCase):
 
     def test_a_product_that_commits_effects_by_themselves(self):
         with mutants.applied('two-commits'):
-            found = powercut.record()
+            found = powerwork.record()
         self.recorded(found.operations)
         self.check(powercut.prefixes(), 'was changed 2 times')
+
+
+class Pack(unittest.TestCase):
+    """Of a FileStorage that `mending` has mended."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.storage = FileStorage(os.path.join(folder.name, 'Data.fs'))
+        self.db = ZODB.DB(self.storage)
+        self.addCleanup(self.db.close)
+        mending.mend(self.db)
+        for number in range(3):
+            self.store(number)
+
+    def store(self, number):
+        with self.db.transaction() as connection:
+            connection.root()['number'] = number
+
+    def stored(self):
+        with self.db.transaction() as connection:
+            return connection.root()['number']
+
+    def test_it_is_synced_before_it_takes_the_place_of_the_file(self):
+        calls = []
+        with mock.patch.object(mending.os, 'fsync', lambda file: calls.append('fsync')), \
+                mock.patch.object(disk.FILESTORAGE, 'os', mock.Mock(
+                    wraps=os, rename=lambda *names: (
+                        calls.append('rename'), os.rename(*names)))):
+            self.db.pack()
+        self.assertEqual(calls[:3], ['fsync', 'rename', 'rename'])
+        self.assertEqual(self.stored(), 2)
+
+    def test_where_that_fails_the_old_file_stays_and_can_be_written(self):
+        full = OSError(28, 'No space left on device')
+        with mock.patch.object(mending.os, 'fsync', mock.Mock(side_effect=full)):
+            with self.assertRaises(OSError):
+                self.db.pack()
+        self.assertFalse(self.storage._commit_lock.locked())
+        self.store(3)
+        self.db.pack()
+        self.assertEqual(self.stored(), 3)
+
+    def test_mending_again_changes_nothing(self):
+        packer = self.storage.packer
+        mending.mend(self.db)
+        self.assertIs(self.storage.packer, packer)
 
 
 class Disk(unittest.TestCase):
