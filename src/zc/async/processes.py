@@ -16,6 +16,7 @@ from . import dispatcher as dispatchers
 from . import outage
 from . import testing
 from .interfaces import IReactor
+from .runtime import threads
 from .threadlocal import local
 
 #: Real seconds that jobs have to end, or to come to where they hang.
@@ -170,10 +171,12 @@ class Process:
             start_thread=self._start_thread)
 
     def _start_thread(self, target, name):
-        thread = threading.Thread(target=target, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-        return thread
+        def run():
+            # here, for it may ask who it is before this thread goes on
+            self._threads.append(threading.current_thread())
+            target()
+
+        return threads.start(run, name)
 
     def called(self, callable, args, kw):
         """Make a call of the reactor, later if held up, and never if dead."""
