@@ -34,6 +34,9 @@ def apply(job, outcome, nodes):
         if job._attempt != outcome.attempt or job._code == status.UNSET:
             return False
         if job._code == status.BEGUN:
+            if execution.is_callback(job) and job._awaits != execution.DEFERRED:
+                # what a Deferred brings late: its process was taken for dead
+                return False
             execution.settle(job, outcome.value)
     if callbacks.is_in_line(job):
         return False

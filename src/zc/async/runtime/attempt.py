@@ -364,6 +364,9 @@ class Attempts:
             try:
                 if not self._is_ours():
                     return False
+                if self._held is not self._job:
+                    # a callback's own record does not tell who may change it
+                    self._check_place()
                 change(self._job)
                 self._commit()
                 return True
@@ -389,12 +392,18 @@ class Attempts:
         """
         why = str(lost) or (
             f'hindered each transaction after it: {describe.error(lost.__cause__)}')
-        error = AbortedError(f'{describe.safe_repr(self._job)} {why}')
         self._connection = connection
         self._job = connection.get(self._job._p_oid)
         self._held = connection.get(self._held._p_oid)
-        if not self._store_failure(
-                lambda job: self._give_up(job, failures.Failure(error))):
+        holder, order = self._place
+        self._place = holder and connection.get(holder._p_oid), order
+
+        def change(job):
+            # the connection before is closed, and the job there cannot be described
+            self._give_up(job, failures.Failure(
+                AbortedError(f'{describe.safe_repr(job)} {why}')))
+
+        if not self._store_failure(change):
             raise ReassignedError(f'{describe.safe_repr(self._job)} was reassigned')
 
     def _plain_failure(self, error):

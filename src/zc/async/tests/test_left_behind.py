@@ -24,8 +24,10 @@ from ..job import Job
 from ..job import NeverRetry
 from ..model import callbacks
 from ..model import execution
+from ..model import outcomes
 from ..model import recovery
 from ..model import retry
+from ..model.outcomes import Outcome
 from ..model.workflow import Course
 from ..runtime import attempt
 from ..runtime import worker
@@ -50,6 +52,11 @@ def note(*args):
 def note_agent(*args):
     """Remember which agent holds what this is a callback of."""
     SEEN.append(local.getAgentName())
+
+
+def spoil(*args):
+    """Fail."""
+    raise ValueError('as told')
 
 
 def is_told(failure):
@@ -125,6 +132,16 @@ class LeftBehind(VirtualCase):
         self.take_over()
         self.assertEqual(SEEN, [(3,), (1,)])
         self.assertIs(below.status, COMPLETED)
+
+    def test_what_a_deferred_brings_to_another_after_the_take_over_is_dropped(self):
+        callback = self.job.addCallback(note)
+        self.settle_there()
+        execution.begin(callback)
+        execution.await_deferred(callback)
+        self.gone.deactivate(died=True)
+        outcome = Outcome(callback._p_oid, 'unnamed', callback._attempt, 'late')
+        self.assertFalse(outcomes.apply(callback, outcome, ()))
+        self.assertIs(callback.status, ACTIVE)
 
     def test_a_callback_that_waits_for_a_deferred_of_this_process_is_left_alone(self):
         callback = self.job.addCallback(never)
@@ -214,6 +231,26 @@ class LeftBehind(VirtualCase):
             self.poll()
         self.assertEqual((SEEN, second.status, acts), ([(3,)], NEW, []))
         self.assertIs(self.job.agent, self.gone['main'])
+
+    def test_nor_does_it_store_that_a_callback_has_failed(self):
+        callback = self.job.addCallback(spoil)
+
+        def declare_dead(queue):
+            queue.dispatchers[self.dispatcher.UUID].deactivate(died=True)
+            queue.dispatchers[GONE]['main'].claimJob()
+
+        acts = [lambda: self.elsewhere(declare_dead)]
+        store = attempt.Attempts._store
+
+        def stored(attempts, change):
+            while acts:
+                acts.pop()()
+            return store(attempts, change)
+
+        with mock.patch.object(attempt.Attempts, '_store', stored):
+            self.put(self.job)
+            self.poll()
+        self.assertEqual((callback.status, acts), (NEW, []))
 
     def test_callbacks_of_a_job_that_nobody_holds_are_done_by_who_claims_it(self):
         inner, outer = self.job, Job(nothing)
