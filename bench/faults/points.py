@@ -3,10 +3,10 @@
 Each run tells one story under virtual time, with a fault at one of its storage calls,
 and sees that in the end each job is done and its effects are there once; what is
 looked at is in ``zc.async.tests.faults.invariants``.  Without options these are all
-calls of all stories with all kinds of faults, five minutes of one processor.
+calls of all stories with all kinds of faults, four minutes of one processor.
 
 With ``--pairs`` a second fault follows the first, at each call after it.  Pairs of
-some kinds (``--kinds``) are made of the three shortest stories: about 130,000 runs,
+some kinds (``--kinds``) are made of the three shortest stories: about 160,000 runs,
 a quarter of an hour of one processor.  All kinds are eight times as many.
 """
 import argparse

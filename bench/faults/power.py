@@ -41,7 +41,8 @@ def arguments(argv=None):
                         help='break writes off at every N-th byte (23); 1: everywhere')
     parser.add_argument('--samples', type=int, default=10, metavar='N',
                         help='of what was not synced, before each write (10)')
-    parser.add_argument('--seed', type=int, default=1, metavar='N', help='of the samples')
+    parser.add_argument('--seed', type=int, default=1, metavar='N',
+                        help='of the samples (1)')
     parser.add_argument('--json', metavar='FILE', help='also write all that was found')
     return parser.parse_args(argv)
 

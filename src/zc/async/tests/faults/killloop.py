@@ -42,7 +42,7 @@ class Settings:
     mean: float = 0.4         # seconds between two strikes
     size: int = 10            # of an agent
     death: float = actors.DEATH  # seconds of silence that mean death
-    effects: float = 0.7      # of the server's ends that are in a commit with effects
+    hit: str = None           # one of `nemesis.HITS`: in which commits the server ends
     strikes: str = None       # kinds, with commas, instead of a plan by the seed
     batch: int = 50           # tasks in a commit, at most
     backlog: int = 150        # jobs in line, about

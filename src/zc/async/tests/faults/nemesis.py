@@ -18,6 +18,9 @@ BESIDES = {'term': 15, 'stop': 12, 'producer': 20, 'pack': 25, 'full': 30,
 TO_SERVER = {'zeo': ('after', 'before'), 'postgresql': ('terminate',)}
 #: Not where the disk is not ours.
 _ONLY_ZEO = ('full',)
+#: In what transaction the server ends, at random: one with effects of jobs, one that
+#: puts jobs, or any.
+HITS = ('effects', 'effects', 'effects', 'puts', '')
 #: Seconds that a server has to come to the commit in which it ends.
 SOON = 3
 #: Strikes after which another worker is spared: who lives for less than the death
@@ -142,7 +145,8 @@ class Nemesis:
         server = self._cast.server
         if server is None or self._cast.raised(actors.AFTER, actors.BEFORE):
             return False
-        self._cast.raise_flag(flag, 'effects' if pick < self._cast.settings.effects else '')
+        hit = self._cast.settings.hit
+        self._cast.raise_flag(flag, HITS[int(pick * len(HITS))] if hit is None else hit)
         self._cast.later(SOON, lambda: self._end(server))
         return True
 

@@ -215,7 +215,7 @@ class Cut:
 
 
 def examine_all(cuts, recover=False):
-    """Return how many different *cuts* there are, and where which are wrong, and how."""
+    """Return how many *cuts* there are, and where which are wrong, and how."""
     count, wrong, seen = 0, [], set()
     for cut in cuts:
         key = hash((tuple(sorted(cut.files.items())), len(cut.marks)))

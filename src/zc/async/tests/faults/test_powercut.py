@@ -94,7 +94,8 @@ class Mutants(unittest.TestCase):
         operations = list(powerwork.recording().operations)
         for number, one in enumerate(operations):
             if one.kind == 'mark':
-                operations[number - 3:number + 1] = (one, *operations[number - 3:number])
+                before = operations[number - 3:number]
+                operations[number - 3:number + 1] = (one, *before)
         self.recorded(operations)
         self.check(powercut.prefixes(), 'was acknowledged and is not there')
 
@@ -107,8 +108,8 @@ class Mutants(unittest.TestCase):
 
     def test_a_new_file_in_the_place_of_one_that_is_being_packed(self):
         with mock.patch.object(datafile, 'older', lambda path: []):
-            self.check((cut for cut in powercut.prefixes() if 'Data.fs' not in cut.files),
-                       'a new database was made')
+            self.check((cut for cut in powercut.prefixes()
+                        if 'Data.fs' not in cut.files), 'a new database was made')
 
     def test_a_product_that_loses_jobs_of_the_dead(self):
         with mutants.applied('hand-over-loses'):
@@ -144,10 +145,10 @@ class Pack(unittest.TestCase):
 
     def test_it_is_synced_before_it_takes_the_place_of_the_file(self):
         calls = []
-        with mock.patch.object(mending.os, 'fsync', lambda file: calls.append('fsync')), \
-                mock.patch.object(disk.FILESTORAGE, 'os', mock.Mock(
-                    wraps=os, rename=lambda *names: (
-                        calls.append('rename'), os.rename(*names)))):
+        rename = os.rename
+        with mock.patch.object(os, 'fsync', lambda file: calls.append('fsync')), \
+                mock.patch.object(os, 'rename', lambda *names: (
+                    calls.append('rename'), rename(*names))):
             self.db.pack()
         self.assertEqual(calls[:3], ['fsync', 'rename', 'rename'])
         self.assertEqual(self.stored(), 2)
@@ -194,7 +195,8 @@ class Disk(unittest.TestCase):
                     file.flush()
                     disk.FILESTORAGE.fsync(file.fileno())
                     file.truncate(1)
-                disk.FILESTORAGE.os.rename(*(os.path.join(folder, name) for name in 'ab'))
+                disk.FILESTORAGE.os.rename(
+                    *(os.path.join(folder, name) for name in 'ab'))
                 disk.FILESTORAGE.os.remove(os.path.join(folder, 'b'))
         self.assertEqual([one.kind for one in recorder.operations], [
             'create', 'write', 'sync', 'truncate', 'rename', 'remove'])

@@ -201,8 +201,10 @@ def _flag(name):
 
 
 def _stop():
+    """Stop the process, for a second at least."""
     history.note('stops')
     os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(1)  # this thread may go on for a moment
 
 
 def _until(condition, seconds=30):
