@@ -221,7 +221,8 @@ class _Performance:
         self._note_start(job)
         if job.status is ASSIGNED:
             check_code(job)
-            outcome.attempt = self._begin_alone(job)
+            # on the ticket too: this is the attempt that ends, whatever comes of it
+            outcome.attempt = self._ticket.attempt = self._begin_alone(job)
         attempts = Attempts(
             self._connection, self._manager, self._services.pause, job,
             token=outcome.attempt, group=not callbacks.children(job))

@@ -4,6 +4,7 @@ import datetime
 import logging
 import threading
 import unittest
+from unittest import mock
 
 import persistent
 import transaction
@@ -25,6 +26,7 @@ from ..interfaces import TimeoutError
 from ..job import Job
 from ..job import NeverRetry
 from ..job import RetryCommonFourTimes
+from ..runtime.attempt import Attempts
 from ..threadlocal import local
 from .test_dispatcher import block
 from .test_dispatcher import event
@@ -532,6 +534,15 @@ class Policies(Case):
         job = self.put(dooms, retry_policy_factory=NeverRetry)
         self.finish(job)
         self.assertFailed(job, DoomedTransaction)
+        self.assertEqual(counts['doomed'], 1)
+
+    def test_never_where_not_even_the_failure_could_be_stored(self):
+        with mock.patch.object(Attempts, '_store_failure', side_effect=OSError):
+            job = self.put(dooms, retry_policy_factory=NeverRetry)
+            self.poll()
+        self.assertIs(job.status, ACTIVE)
+        self.finish(job)
+        self.assertFailed(job, AbortedError)
         self.assertEqual(counts['doomed'], 1)
 
 
