@@ -6,6 +6,7 @@ import contextlib
 import os
 
 from ZODB.FileStorage import FileStorage
+from ZODB.utils import z64
 
 try:
     from ZEO.ClientStorage import ClientStorage
@@ -76,10 +77,13 @@ def _forget_ids_with_connection(storage):
     ZEO (6.2) keeps those that it has in reserve, while a server that was restarted
     counts on from the highest id that is committed: it gives the same ones out
     again, to others or to the same client, and commits of new objects fail that
-    have done nothing wrong.
+    have done nothing wrong.  But what was given out already may be that of an object
+    in a transaction that is still to be committed, so the client gives out no id
+    again: two objects of one transaction would be stored as one, without an error.
     """
     if 'notify_connected' in vars(storage):
         return
+    storage._oids = _Reserve(storage._oids)
     connected = storage.notify_connected
 
     def notify_connected(*args):
@@ -87,6 +91,20 @@ def _forget_ids_with_connection(storage):
         return connected(*args)
 
     storage.notify_connected = notify_connected
+
+
+class _Reserve(list):
+    """The ids that a client has fetched, the next one last; none is taken twice."""
+
+    last = z64  # that was taken
+
+    def pop(self):
+        """Take the next id that is new.  Raise IndexError where there is none."""
+        found = super().pop()
+        while found <= self.last:
+            found = super().pop()
+        self.last = found
+        return found
 
 
 def _verify_again(storage):

@@ -67,6 +67,24 @@ class Clients:
 class Reserve(Clients, unittest.TestCase):
     """The ids for new objects that a client has fetched in advance."""
 
+    def test_two_objects_of_a_transaction_never_share_an_id(self):
+        first, second = Thing(), Thing()
+        with contextlib.ExitStack() as made:
+            with self.server():
+                db = made.enter_context(self.client(mended=True))
+                manager = transaction.TransactionManager(explicit=True)
+                connection = db.open(manager)
+                made.callback(connection.close)
+                manager.begin()
+                made.callback(manager.abort)
+                connection.add(first)
+            servers.wait_until(lambda: not db.storage.is_connected(), 'it is away')
+            made.enter_context(self.server())
+            servers.wait_until(db.storage.is_connected, 'it is back')
+            # a server that was restarted begins again where the first had begun
+            connection.add(second)
+            self.assertGreater(second._p_oid, first._p_oid)
+
     def test_it_is_given_up_with_the_connection(self):
         with self.after_a_restart(mended=True) as (db, other):
             self.assertEqual(db.storage._oids, [])
