@@ -32,9 +32,13 @@ from ZODB.utils import z64
 
 try:
     from ZEO.Exceptions import ClientDisconnected
+    from ZEO.Exceptions import ServerException
 except ImportError:
     class ClientDisconnected(Exception):
         """Stands in where ZEO is not installed: nothing raises it."""
+
+    class ServerException(Exception):
+        """Stands in as well."""
 
 #: Names of the classes by which database drivers say that the server is gone.
 _DRIVER_ERRORS = frozenset(('OperationalError', 'InterfaceError'))
@@ -136,7 +140,21 @@ def is_disk_error(error):
     """Return whether *error* says that the storage's disk is full, or fails."""
     if isinstance(error, OSError):
         return error.errno in _DISK and _raised_by_storage(error)
+    name, told = _of_server(error)
+    if name == 'builtins.OSError':
+        return not _DISK.isdisjoint(told[:1])
     return _code(error) in _FULL_CODES and _is_driver_error(error)
+
+
+def _of_server(error):
+    """Return the name of the error that a ZEO server has met, and its arguments.
+
+    A client has no class for most: it is told of them in one of ZEO's own.
+    """
+    if isinstance(error, ServerException) and len(error.args) == 2:
+        name, told = error.args
+        return name, told if isinstance(told, tuple) else ()
+    return '', ()
 
 
 def _code(error):
@@ -150,6 +168,9 @@ def _code(error):
 
 @_answered
 def _says_closed(error):
+    name, told = _of_server(error)
+    if name == 'builtins.ValueError':
+        return 'closed' in str(told)
     return (isinstance(error, ValueError) and 'closed' in str(error)
             and _raised_by_storage(error))
 

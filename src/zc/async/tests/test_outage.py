@@ -9,7 +9,9 @@ import unittest
 from unittest import mock
 
 import transaction
+from ZEO.asyncio.marshal import reduce_exception
 from ZEO.Exceptions import ClientDisconnected
+from ZEO.Exceptions import ServerException
 from ZODB.POSException import ConflictError
 from ZODB.POSException import ReadConflictError
 from ZODB.POSException import ReadOnlyError
@@ -85,6 +87,18 @@ class Classes(unittest.TestCase):
         error = driver_error('DiskFull', OPERATIONAL, pgcode='53100')
         self.assertTrue(outage.is_disk_error(raised(error, *STORAGE)))
         self.assertKind(error, 'outage')
+
+    def test_what_a_zeo_server_has_met(self):
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        error = raised(ServerException(*reduce_exception(full)), *STORAGE)
+        self.assertKind(error, 'outage')
+        self.assertTrue(outage.is_disk_error(error))
+        closed = ValueError('write to closed file')
+        self.assertKind(
+            raised(ServerException(*reduce_exception(closed)), *STORAGE), 'outage')
+        for other in (OSError(errno.ENOENT, ''), ValueError('x'), KeyError('closed')):
+            self.assertKind(
+                raised(ServerException(*reduce_exception(other)), *STORAGE), None)
 
     def test_what_may_not_be_written_is_none(self):
         for error in (
