@@ -127,11 +127,12 @@ class Baton:
         thread.start()
         return task
 
-    def note(self, text):
-        """Write *text* into the trace."""
+    def note(self, text, small=False):
+        """Write *text* into the trace; what is *small* is not printed later."""
         line = f'{self.steps} {self.now:.3f} {self.current.name}: {text}'
         self.sum = zlib.crc32(line.encode(), self.sum)
-        self.trace.append(line)
+        if not small:
+            self.trace.append(line)
         if self.echo is not None:
             self.echo(line)
 

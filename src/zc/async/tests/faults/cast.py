@@ -6,9 +6,11 @@ import random
 import signal
 import time
 
-from . import actors
+from . import hooked
 from .history import History
 from .history import path
+from .session import LOOK
+from .session import raised
 from .stage import Stage
 from .. import servers
 
@@ -108,7 +110,7 @@ class Cast:
         """Do *what* in so many seconds."""
         self._later.append((time.monotonic() + seconds, what))
 
-    def pass_time(self, seconds=actors.LOOK):
+    def pass_time(self, seconds=LOOK):
         """Let time pass, and see who ends meanwhile.  Raise `GaveUp`."""
         end = time.monotonic() + seconds
         while True:
@@ -164,7 +166,7 @@ class Cast:
             self.counts[f'{actor.role} failed'] += 1
 
     def _serve_ended(self, actor):
-        for flag in (actors.BEFORE, actors.AFTER):
+        for flag in (hooked.BEFORE, hooked.AFTER):
             self.lower(flag)
         if not self.stopping:
             self.later(self.chance.uniform(0, 0.4), self.serve)
@@ -207,7 +209,7 @@ class Cast:
 
     def raised(self, *names):
         """Return whether one of the flags *names* can be seen."""
-        return any(os.path.exists(os.path.join(self.folder, name)) for name in names)
+        return any(raised(self.folder, name) for name in names)
 
     def acknowledged(self):
         """Return how many tasks were put until now."""

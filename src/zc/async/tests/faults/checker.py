@@ -176,12 +176,22 @@ class Checker:
         return found
 
     def rerun_after_landed(self):
-        """A body that started after its commit was made and its answer lost."""
-        return {f'{id} {part}'
-                for event in self.events if event['f'] == 'landed'
-                for id, parts in event['marks'].items() for part in parts
-                for start in self.starts.get((id, part), ())
-                if start['t'] > event['t']}
+        """A body that started after its commit was made and its answer lost.
+
+        Not of an earlier attempt: a process that was stopped, and taken for dead, may
+        still begin what it had claimed before; it cannot commit it.
+        """
+        found = set()
+        for event in (one for one in self.events if one['f'] == 'landed'):
+            for id, parts in event['marks'].items():
+                for part in parts:
+                    starts = self.starts.get((id, part), ())
+                    landed = max((start['attempt'] for start in starts
+                                  if start['t'] <= event['t']), default=0)
+                    if any(start['t'] > event['t'] and start['attempt'] >= landed
+                           for start in starts):
+                        found.add(f'{id} {part}')
+        return found
 
     # Quotas
 
@@ -240,7 +250,7 @@ class Checker:
         deaths = {event['actor']: event['t'] for event in self.events
                   if event['f'] == 'ended' and event['status'] == -9}
         return [after['t'] - deaths[before['who']]
-                for starts in self.starts.values()
+                for (id, _part), starts in self.starts.items() if id not in self.rerun
                 for before, after in zip(starts, starts[1:])
                 if before['who'] != after['who'] and before['who'] in deaths
                 and after['t'] > deaths[before['who']] > before['t']]

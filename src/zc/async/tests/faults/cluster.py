@@ -153,7 +153,8 @@ class Process:
         self.planned = None     # the call at which this commit fails, and how
         self.db = None
         self.lacks = False      # the code of some jobs
-        self.db = ZODB.DB(Link(self), pool_size=50, class_factory=self._find)
+        self.db = ZODB.DB(Link(self), pool_size=50)
+        self.db.classFactory = self._find
         outage.learn(self.db)
 
     def _find(self, connection, module, name):
@@ -251,7 +252,7 @@ class Cluster:
         if self.source.random() < YIELDS.get(name, 0):
             self.baton.step()
             process.check(name)
-        self.baton.note(name)
+        self.baton.note(name, small=name not in ('tpc_begin', 'tpc_finish'))
         if self.calm or process.trusted:
             return
         if name == 'tpc_begin':

@@ -23,6 +23,7 @@ from .cast import Cast
 from .cast import GaveUp
 from .nemesis import Nemesis
 from .nemesis import plan
+from .session import LOOK
 
 
 @dataclasses.dataclass
@@ -89,7 +90,7 @@ class KillLoop:
         for strike in plan(self.settings):
             nemesis.strike(strike)
         while self.cast.acknowledged() < self.settings.jobs:
-            self.cast.pass_time(5 * actors.LOOK)
+            self.cast.pass_time(5 * LOOK)
 
     def _calm_down(self):
         """Let nobody put any more, and the workers end in order."""

@@ -121,7 +121,7 @@ def _runs_again_what_landed():
 
 
 @mutant('two-commits', 'the effects are committed before the result',
-        'test_fence.DeclaredDead.test_its_callback_is_not_committed',
+        'test_worker.Nasty.test_a_result_that_cannot_be_stored_after_effects',
         'faults.test_mutants.PlayedToo.test_two_commits')
 def _two_commits():
     whole = attempt.Attempts._settled_value

@@ -10,10 +10,11 @@ import signal
 import time
 
 from . import actors
+from . import hooked
 
 #: What else is done, and for how many kills of workers once.
 BESIDES = {'term': 15, 'stop': 12, 'producer': 20, 'pack': 25, 'full': 30,
-           'audit': 25}
+           'audit': 60}
 #: What is done to the server in turn, by the kind of database.
 TO_SERVER = {'zeo': ('after', 'before'), 'postgresql': ('terminate',)}
 #: Not where the disk is not ours.
@@ -135,15 +136,15 @@ class Nemesis:
 
     def after(self, pick):
         """Let the server end after a commit, before anybody is told of it."""
-        return self._die(actors.AFTER, pick)
+        return self._die(hooked.AFTER, pick)
 
     def before(self, pick):
         """Let the server end before anything of a commit is durable."""
-        return self._die(actors.BEFORE, pick)
+        return self._die(hooked.BEFORE, pick)
 
     def _die(self, flag, pick):
         server = self._cast.server
-        if server is None or self._cast.raised(actors.AFTER, actors.BEFORE):
+        if server is None or self._cast.raised(hooked.AFTER, hooked.BEFORE):
             return False
         hit = self._cast.settings.hit
         self._cast.raise_flag(flag, HITS[int(pick * len(HITS))] if hit is None else hit)
@@ -158,10 +159,11 @@ class Nemesis:
 
     def full(self, pick):
         """Let the disk be full for a moment."""
-        if self._cast.raised(actors.FULL):
+        if self._cast.raised(hooked.FULL):
             return False
-        self._cast.raise_flag(actors.FULL)
-        self._cast.later(0.3 + pick / 2, lambda: self._cast.lower(actors.FULL))
+        self._cast.raise_flag(hooked.FULL)
+        self._cast.later(
+            0.3 + pick / 2, lambda: self._cast.lower(hooked.FULL))
         return True
 
     def pack(self, pick):

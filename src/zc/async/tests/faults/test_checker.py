@@ -186,6 +186,10 @@ def _starts_after_its_commit_had_landed(events, census, jobs):
     _start(events, EFFECT, attempt=3)
 
 
+def _starts_again_the_attempt_that_had_landed(events, census, jobs):
+    _start(events, EFFECT, attempt=2)
+
+
 def _exceeds_its_quota(events, census, jobs):
     census['quotas']['five'] = 6
 
@@ -241,6 +245,7 @@ MUTATIONS = {
     _starts_beyond_its_last_attempt: 'overstart',
     _starts_twice_though_once_is_the_most: 'overstart', _is_run_by_two: 'two_at_once',
     _starts_after_its_commit_had_landed: 'rerun_after_landed',
+    _starts_again_the_attempt_that_had_landed: 'rerun_after_landed',
     _exceeds_its_quota: 'over_quota', _exceeds_its_quota_as_somebody_saw: 'over_quota',
     _had_its_turn_too_early: 'out_of_turn', _shares_its_turn: 'out_of_turn',
     _was_not_counted: 'miscounted', _still_holds_a_slot: 'left',
@@ -258,6 +263,13 @@ class Checker(unittest.TestCase):
 
     def test_nothing_is_wrong_where_all_went_well(self):
         self.assertEqual(self.problems(), {})
+
+    def test_one_taken_for_dead_may_begin_what_it_had_claimed_before(self):
+        def change(events, census, jobs):
+            events[:] = [event for event in events if event['who'] != 'w1-1']
+            _start(events, EFFECT, attempt=1, who='w1-1')
+
+        self.assertEqual(self.problems(change), {})
 
     def test_whatever_is_wrong_is_found_under_its_name(self):
         for mutation, rule in MUTATIONS.items():
