@@ -199,6 +199,18 @@ class Draining(Case):
         self.drain()
         self.assertEqual((job.result, job.status), ('inner', COMPLETED))
 
+    def test_one_that_is_returned_ends_though_others_do_what_follows(self):
+        job = Job(return_a_job)
+        callback = job.addCallback(note)
+        self.queue.put(job)
+        transaction.commit()
+        self.drain()
+        self.assertEqual((job.status, callback.status), (COMPLETED, COMPLETED))
+        # it has delivered its result, and holds no place for the callbacks of another
+        agent = self.queue.dispatchers[byhand.UUID]['by hand']
+        self.assertEqual((len(agent), len(agent.completed)), (0, 2))
+        self.assertEqual(list(self.queue), [])
+
     def test_a_returned_job_that_is_late(self):
         job = self.put(return_a_late_job)
         self.drain()
