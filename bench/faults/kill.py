@@ -45,6 +45,10 @@ def arguments(argv=None):
     parser.add_argument('--seed', default='1', help='of the first round (1)')
     parser.add_argument('--workers', type=int, default=3, metavar='N')
     parser.add_argument('--producers', type=int, default=2, metavar='N')
+    parser.add_argument('--batch', type=int, default=50, metavar='N',
+                        help='jobs in a commit of the first producer, at most (50)')
+    parser.add_argument('--backlog', type=int, default=150, metavar='N',
+                        help='jobs in line, about (150)')
     parser.add_argument('--mutant', choices=sorted(mutants.TABLE), metavar='NAME',
                         help='break the product like this: there must be problems')
     parser.add_argument('--round', type=int, default=ROUND, metavar='N',
@@ -92,6 +96,7 @@ class Campaign:
             server_kills=self._share(options.server_kills),
             jobs=self._share(options.jobs), seed=f'{options.seed}.{number}',
             workers=options.workers, producers=options.producers,
+            batch=options.batch, backlog=options.backlog,
             mutant=options.mutant, mean=options.gap, time_limit=1200)
         if options.storage == 'postgresql':
             name = f'kill_{os.getpid()}_{number}'
