@@ -150,6 +150,9 @@ class Session:
         return Run(folder, folders.files_in(folder, var))
 
     def _make_room(self, queue):
+        # Here processes die because somebody kills them, as often as he likes: no
+        # job is to blame, and a parked one would be waited for without an end.
+        queue.deaths_before_parking = None
         for name, size in quota_sizes(self._options.workers).items():
             if name not in queue.quotas:
                 queue.quotas.create(name)

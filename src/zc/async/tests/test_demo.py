@@ -20,6 +20,8 @@ from ..demo import folder as folders
 from ..demo import jobs
 from ..demo import screen
 from ..demo.session import RUN
+from ..interfaces import ACTIVE
+from ..interfaces import KEY
 
 #: Seconds that one process may take.  A dispatcher that waited until the one
 #: before it counts as dead would need more.
@@ -212,6 +214,24 @@ class Disturbed(InFolders):
             self.assertGreaterEqual(killed, KILLS - 1)
             self.assertIn('63 of 63 files', self.demo(self.folder))
             self.assertCounted()
+
+    def test_a_job_that_was_under_way_in_each_of_many_kills_is_done(self):
+        active = []
+        while not active:
+            process = self.start_until(
+                max(self.size(), self.full / 4) + self.full / 100, self.folder)
+            process.kill()
+            process.communicate()
+            self.assertEqual(process.returncode, -signal.SIGKILL, 'nothing was under way')
+            with self.opened() as root:
+                active = [job for agents in root[KEY][''].dispatchers.values()
+                          for agent in agents.values() for job in agent
+                          if job.status == ACTIVE]
+                for job in active:
+                    # as if it had been so in all kills before
+                    job._deaths = 100
+        self.assertIn('63 of 63 files', self.demo(self.folder))
+        self.assertCounted()
 
     def test_interrupted_it_says_how_to_go_on_and_does(self):
         process = self.start_until(self.full / 2, self.folder)
