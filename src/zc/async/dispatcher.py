@@ -20,6 +20,7 @@ from .runtime.lacking import Lacking
 from .runtime.live import Live
 from .runtime.overdue import Overdue
 from .runtime.survey import Survey
+from .runtime.room import Room
 from .runtime.troubles import Troubles
 from .runtime.turns import Turns
 from .runtime.wakeup import Wakeup
@@ -29,6 +30,9 @@ from .runtime.worker import Worker
 _AT_EXIT = 5
 
 _dispatchers = {}  # by UUID; the dispatchers of this process
+#: Connections that a dispatcher has besides those of its workers.
+_TURNS = 1
+
 
 
 def get(uuid=None, default=None):
@@ -115,6 +119,7 @@ class Dispatcher:
         self._deferreds = Deferreds(self)
         self._overdue = Overdue(self)
         self._next_poll = None
+        self._room = Room(db)
         _dispatchers[self.UUID] = self
 
     # Being switched on and off
@@ -163,6 +168,7 @@ class Dispatcher:
             self._watchdog.join()
             self.queues.clear()
             self.activated = None
+            self._room.make(0)
             atexit.unregister(self._end_with_process)
 
     def _end_with_process(self):
@@ -288,6 +294,8 @@ class Dispatcher:
         """Let each agent have a pool of its size, and nobody else."""
         for queue, agent in sizes:
             self._pool(queue, agent).setSize(sizes[queue, agent])
+        if sizes:
+            self._room.make(sum(sizes.values()) + _TURNS)
         for queue in list(self.queues):
             for agent in list(self.queues[queue]):
                 if (queue, agent) not in sizes:

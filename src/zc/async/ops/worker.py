@@ -288,7 +288,6 @@ class WantedAgents:
         for spec in wanted.values():
             _install(agents, spec)
         self._set_intervals(agents)
-        _make_room(agents)
 
     def _wanted_in(self, queue_name):
         queues = self._settings.queues
@@ -316,12 +315,3 @@ def _install(agents, spec):
     if agent.chooser is not None:
         agent.chooser = None
     agent.filter = spec.filter
-
-
-def _make_room(agents):
-    """Let the databases keep a connection for each worker of *agents*."""
-    needed = sum(agent.size for agent in agents.values())
-    # the queue's: a dispatcher that is registered just now is in no database yet
-    jar = agents.parent._p_jar
-    for db in jar.db().databases.values() if jar is not None else ():
-        db.setPoolSize(db.getPoolSize() + needed)

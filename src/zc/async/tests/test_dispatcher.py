@@ -641,7 +641,7 @@ class Gone:
         assert claimed == list(jobs)
 
 
-class TakingOver(Case):
+class AfterADeath(Case):
     """A process ended without a word."""
 
     def begin(self, storage=None):
@@ -666,6 +666,10 @@ class TakingOver(Case):
         for _number in range(0, seconds, 5):
             self.reactor.time_flies(5)
             self.settle()
+
+
+class TakingOver(AfterADeath):
+    """What it had in hand is done by others, or by the next of its kind."""
 
     def test_on_a_file_its_work_is_taken_over_at_once(self):
         self.begin()
@@ -830,3 +834,31 @@ class Threaded(Case):
 
 if __name__ == '__main__':
     unittest.main()
+
+
+class Connections(VirtualCase):
+    """The pools of the database have room for a connection of each worker."""
+
+    def setUp(self):
+        super().setUp()
+        self.without = self.db.getPoolSize() - 4  # three workers, and the turns
+
+    def test_there_is_room_for_each_worker(self):
+        self.assertEqual(self.without, ZODB.DB(MappingStorage()).getPoolSize())
+
+    def test_room_follows_the_sizes_of_agents(self):
+        self.agents['main'].size = 9
+        transaction.commit()
+        self.poll()
+        self.assertEqual(self.db.getPoolSize(), self.without + 10)
+
+    def test_what_others_set_meanwhile_is_kept(self):
+        self.db.setPoolSize(self.db.getPoolSize() + 20)
+        self.agents['main'].size = 1
+        transaction.commit()
+        self.poll()
+        self.assertEqual(self.db.getPoolSize(), self.without + 20 + 2)
+
+    def test_it_is_given_back(self):
+        self.dispatcher.deactivate()
+        self.assertEqual(self.db.getPoolSize(), self.without)

@@ -13,8 +13,6 @@ import socket
 import unittest
 import uuid
 
-import ZODB
-from ZODB.MappingStorage import MappingStorage
 
 from . import servers
 from .. import cli
@@ -330,17 +328,6 @@ class Agents(unittest.TestCase):
         agents = self.queues[''].dispatchers['me']
         self.assertEqual(agents.ping_interval.total_seconds(), 1.5)
         self.assertEqual(agents.ping_death_interval.total_seconds(), 8)
-
-    def test_there_is_a_connection_for_each_worker_from_the_first_start_on(self):
-        db = ZODB.DB(MappingStorage())
-        self.addCleanup(db.close)
-        before = db.getPoolSize()
-        with db.transaction() as connection:
-            connection.root()['queues'] = self.queues
-            connection.add(self.queues[''])
-            connection.add(self.queues['mail'])
-            self.activated('--agent', 'main:9', '--queue', 'mail')
-        self.assertEqual(db.getPoolSize(), before + 9)
 
 
 class Check(unittest.TestCase):
