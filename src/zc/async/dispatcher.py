@@ -12,6 +12,7 @@ from . import log
 from . import outage
 from .interfaces import IDispatcher
 from .interfaces import IUUID
+from .runtime import idle
 from .runtime import threads
 from .runtime.deferreds import Deferreds
 from .runtime.blocked import Watchdog
@@ -19,8 +20,8 @@ from .runtime.history import History
 from .runtime.lacking import Lacking
 from .runtime.live import Live
 from .runtime.overdue import Overdue
-from .runtime.survey import Survey
 from .runtime.room import Room
+from .runtime.survey import Survey
 from .runtime.troubles import Troubles
 from .runtime.turns import Turns
 from .runtime.wakeup import Wakeup
@@ -29,10 +30,10 @@ from .runtime.worker import Worker
 #: Seconds that a dispatcher may take to hand back its jobs when the process ends.
 _AT_EXIT = 5
 
-_dispatchers = {}  # by UUID; the dispatchers of this process
 #: Connections that a dispatcher has besides those of its workers.
 _TURNS = 1
 
+_dispatchers = {}  # by UUID; the dispatchers of this process
 
 
 def get(uuid=None, default=None):
@@ -118,8 +119,8 @@ class Dispatcher:
         self._watchdog = Watchdog(self, start_thread)
         self._deferreds = Deferreds(self)
         self._overdue = Overdue(self)
-        self._next_poll = None
         self._room = Room(db)
+        self._next_poll = None
         _dispatchers[self.UUID] = self
 
     # Being switched on and off
@@ -167,8 +168,8 @@ class Dispatcher:
             self._turns.close()
             self._watchdog.join()
             self.queues.clear()
-            self.activated = None
             self._room.make(0)
+            self.activated = None
             atexit.unregister(self._end_with_process)
 
     def _end_with_process(self):
@@ -262,6 +263,7 @@ class Dispatcher:
                 self._turns.hand_out(strays)
             self._note(record, sizes, failed)
             self._overdue.look({name: size for name, (size, _jobs) in sizes.items()})
+            idle.forget(self.db)
         except (Exception, SystemExit) as error:
             self._poll_failed(error)
         self._watchdog.beat()
@@ -292,10 +294,10 @@ class Dispatcher:
 
     def _match_pools(self, sizes):
         """Let each agent have a pool of its size, and nobody else."""
-        for queue, agent in sizes:
-            self._pool(queue, agent).setSize(sizes[queue, agent])
         if sizes:
             self._room.make(sum(sizes.values()) + _TURNS)
+        for queue, agent in sizes:
+            self._pool(queue, agent).setSize(sizes[queue, agent])
         for queue in list(self.queues):
             for agent in list(self.queues[queue]):
                 if (queue, agent) not in sizes:

@@ -1,6 +1,7 @@
 # Made by tools/stubs.py from zc.async; change that, not this.
 from typing import Any
 _AT_EXIT: int
+_TURNS: int
 _dispatchers: dict[Any, Any]
 def get(uuid=None, default=None): ...
 def pop(uuid=None, default=None): ...
@@ -74,4 +75,5 @@ class Dispatcher:
     _watchdog: Any
     _deferreds: Any
     _overdue: Any
+    _room: Any
     _next_poll: Any

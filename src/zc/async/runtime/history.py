@@ -3,6 +3,7 @@
 In memory only, bounded, and guarded by one lock: workers and polls write it,
 monitors read it.
 """
+import array
 import collections
 import dataclasses
 import datetime
@@ -57,6 +58,38 @@ class JobRecord:
         return (self.completed or naive_now()) - start
 
 
+class Keys:
+    """The latest keys of jobs, *limit* of them at most, in ten bytes each.
+
+    As tuples they would take ten times as much, for each of the polls.
+    """
+
+    __slots__ = ('_limit', '_oids', '_names', '_places')
+
+    def __init__(self, limit):
+        self._limit = limit
+        self._oids = array.array('Q')
+        self._names = []                 # of the databases, mostly one
+        self._places = array.array('H')  # of the names, for each job
+
+    def append(self, key):
+        """Add *key*, and forget the oldest over the limit."""
+        oid, name = key
+        if name not in self._names:
+            self._names.append(name)
+        self._oids.append(oid)
+        self._places.append(self._names.index(name))
+        excess = max(len(self._oids) - self._limit, 0)
+        del self._oids[:excess], self._places[:excess]
+
+    def __iter__(self):
+        for oid, place in zip(self._oids, self._places):
+            yield oid, self._names[place]
+
+    def __len__(self):
+        return len(self._oids)
+
+
 class AgentPoll:
     """What one poll, and the claims up to the next, found of one agent."""
 
@@ -64,7 +97,7 @@ class AgentPoll:
         self.active_jobs = ()
         self.error = None
         self.length = self.size = 0
-        self.new_jobs = collections.deque(maxlen=limit)
+        self.new_jobs = Keys(limit)
         self.started = self.successful = self.failed = 0
 
     def as_info(self):

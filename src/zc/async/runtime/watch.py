@@ -3,8 +3,8 @@
 Where ZODB adapts a storage to its multi-version protocol (FileStorage, ZEO and
 others), every commit passes by the adapter's instances with the ids of what it
 changed; over ZEO those of other processes too.  An ear among them hears it at
-once.  That is private to ZODB, so it is in this module alone; storages with a
-protocol of their own (RelStorage) are asked, often, and cheaply.
+once.  That is private to ZODB, so it is in this module and in `.idle` alone;
+storages with a protocol of their own (RelStorage) are asked, often, and cheaply.
 
 Nothing depends on it: what is not heard is found by the next poll.
 """
