@@ -489,7 +489,7 @@ class IDispatcherAgents(Interface):
     ping_interval = Attribute("A timedelta: how often to ping at most.")
     ping_death_interval = Attribute("A timedelta: silence that means death.")
 
-    def activate(ping=None, owner=None):
+    def activate(ping=None, owner=None, process=None):
         """Record that the dispatcher works now; notify `IDispatcherActivated`.
 
         *ping* is a `Ping` to share with other queues, *owner* the token of the
@@ -502,7 +502,7 @@ class IDispatcherAgents(Interface):
         *died*: its process is gone and was not stopped in order, which counts
         for the jobs that were ACTIVE; see `IQueue.deaths_before_parking`.
         """
-    def reactivate(owner=None):
+    def reactivate(owner=None, process=None):
         """Take back a death notice that was wrong; hands no job back."""
 
 

@@ -133,7 +133,7 @@ class DispatcherAgents(_Children):
         limit = self.ping_interval // datetime.timedelta(microseconds=1)
         return not 0 <= self.last_ping.age() < limit
 
-    def activate(self, ping=None, owner=None):
+    def activate(self, ping=None, owner=None, process=None):
         """See `IDispatcherAgents`."""
         if self.activation.micros is not None:
             raise ValueError(
@@ -142,7 +142,7 @@ class DispatcherAgents(_Children):
         if ping is not None and ping is not self.last_ping:
             self.last_ping = ping
         self.last_ping.beat()
-        self.activation.begin(owner)
+        self.activation.begin(owner, process)
         zope.event.notify(interfaces.DispatcherActivated(self))
 
     def deactivate(self, died=False):
@@ -156,9 +156,9 @@ class DispatcherAgents(_Children):
                             self.UUID, count)
         zope.event.notify(interfaces.DispatcherDeactivated(self))
 
-    def reactivate(self, owner=None):
+    def reactivate(self, owner=None, process=None):
         """See `IDispatcherAgents`."""
-        self.activation.begin(owner)
+        self.activation.begin(owner, process)
         self.last_ping.beat()
         zope.event.notify(interfaces.DispatcherReactivated(self))
 

@@ -51,17 +51,22 @@ class Activation(persistent.Persistent):
 
     micros = None
     generation = 0
-    owner = None  # the token of the process that activated it
+    owner = None    # the token of the process that activated it
+    process = None  # what tells that process from others of its machine, or None
 
-    def begin(self, owner=None):
-        """Record the activation, by the process with the token *owner*."""
+    def begin(self, owner=None, process=None):
+        """Record the activation, by the process with the token *owner*.
+
+        *process* is what `..runtime.predecessor.this_process` returns there.
+        """
         self.micros = clock.micros()
         self.generation += 1
         self.owner = owner
+        self.process = process
 
     def end(self):
         """Record the end; whoever is fenced with this record loses now."""
-        self.micros = self.owner = None
+        self.micros = self.owner = self.process = None
         self.generation += 1
 
     @property
