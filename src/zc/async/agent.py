@@ -11,9 +11,8 @@ from .interfaces import BrokenCallError
 from .interfaces import IAgent
 from .interfaces import IDispatcherActivated
 from .interfaces import IFilterAgent
-from .interfaces import IJob
 from .model.call import is_broken
-from .model.call import why_unreadable
+from .model.callbacks import waits_for_a_job
 from .model.completed import Completed
 from .model.quota import _check_size
 
@@ -120,7 +119,7 @@ class Agent(persistent.Persistent):
         if room < 1 <= self._size:
             # the newest first: one that works is found there
             jobs = reversed(list(self._jobs.values()))
-            room = int(all(map(_waits_for_a_job, jobs)))
+            room = int(all(map(waits_for_a_job, jobs)))
         return room
 
     def hold(self, job):
@@ -175,11 +174,6 @@ class Agent(persistent.Persistent):
             if one is job:
                 return position
         raise ValueError(f'{describe.safe_repr(job)} is not held by agent {self.name!r}')
-
-
-def _waits_for_a_job(job):
-    is_ghost = job._p_changed is None
-    return not (is_ghost and why_unreadable(job)) and IJob.providedBy(job._awaits)
 
 
 def addMainAgentActivationHandler(event):

@@ -51,7 +51,11 @@ class _CommandParser(argparse.ArgumentParser):
         self.description = module.__doc__
         module.add_arguments(self)
         self.set_defaults(run=module.run)
-        return super().parse_known_args(args, namespace)
+        found, left = super().parse_known_args(args, namespace)
+        if len(left) == 1 and left[0][:1] != '-' and getattr(found, 'uri', '') is None:
+            # before Python 3.12, what may be left out must not come after options
+            found.uri = left.pop()
+        return found, left
 
 
 class _Version(argparse.Action):

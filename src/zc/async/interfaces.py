@@ -442,7 +442,11 @@ class IQuotas(Interface):
 
 
 class IQuota(Interface):
-    """At most ``size`` of the jobs that name it are claimed at any time."""
+    """At most ``size`` of the jobs that name it are claimed at any time.
+
+    Those whose callbacks are done, too; but one for whose result others wait is
+    claimed with that result in any case: it may be they who fill the quota.
+    """
 
     name = Attribute("Its name.")
     size = Attribute("How many: an int, settable; shrinking spares running jobs.")

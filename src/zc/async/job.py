@@ -28,6 +28,7 @@ from .model import workflow
 from .model.call import Annotations
 from .model.call import Args
 from .model.call import Call
+from .model.call import check_writable
 from .model.call import Kwargs
 from .model.result import kept
 from .model.result import value_of
@@ -88,9 +89,11 @@ class Node(persistent.Persistent):
     def append_callback(self, node):
         """Append *node* to what follows from the result.
 
-        Guarded, so that none is added to a node that is completed meanwhile.
+        Guarded, so that none is added to a node that is completed meanwhile.  Raise
+        `.model.call.PartMissing`, a BrokenCallError, where what this one calls is gone.
         """
         record = self.callback_record()
+        check_writable(record)
         record.callbacks = (*record.callbacks, node)
         if self.status is not COMPLETED:
             read_current(self)
@@ -156,6 +159,7 @@ class Job(Node):
     _quota_names = ()
     _deaths = 0              # of processes, while it was active; stored if any
     _lacks = None            # (what was missing, since when), of one set aside
+    _uncounted = False       # whether it is in line, with its result, for room in quotas
     _retry_policy = None
     retry_policy_factory = None
     failure_log_level = None

@@ -27,6 +27,7 @@ from .job import as_job
 from .job import check_delta
 from .job import check_moment
 from .job import Job
+from .model import callbacks
 from .model import parking
 from .model import quota
 from .model import recovery
@@ -139,6 +140,7 @@ class DispatcherAgents(_Children):
             raise ValueError(
                 f'dispatcher {self.UUID} is activated since {self.activated}; '
                 f'deactivate it first')
+        recovery.settle_left(self)
         if ping is not None and ping is not self.last_ping:
             self.last_ping = ping
         self.last_ping.beat()
@@ -167,6 +169,10 @@ class DispatcherAgents(_Children):
 class Dispatchers(Lookup, persistent.Persistent):
     """See `IDispatchers`."""
 
+    #: (UUID, died) of dispatchers whose heirs lacked the classes of some of their
+    #: jobs: they are held by its agents still.  See `recovery.hand_over`.
+    left = ()
+
     def __init__(self):
         self._data = OOBTree()
         self._len = Length()
@@ -189,11 +195,19 @@ class Dispatchers(Lookup, persistent.Persistent):
             raise ValueError(
                 f'dispatcher {UUID} is activated since {agents.activated}; '
                 f'deactivate it first')
+        recovery.settle_left(agents)
         del self._data[UUID]
         self._len.change(-1)
         agents.parent = agents.name = None
         zope.event.notify(interfaces.DispatcherUnregistered(agents, self.parent))
         return agents
+
+    def note_left(self, UUID, died):
+        """Note that jobs of the dispatcher *UUID* were left; none if *died* is None."""
+        rest = tuple(entry for entry in self.left if entry[0] != UUID)
+        noted = rest if died is None else (*rest, (UUID, died))
+        if set(noted) != set(self.left):
+            self.left = noted
 
     def ping(self, UUID):
         """See `IDispatchers`."""
@@ -315,6 +329,9 @@ class Queue(persistent.Persistent):
         job.parent = self
         if job._code == status.UNSET:
             quota.release(job)
+        elif job._quota_names and callbacks.needs_room(job):
+            quota.release(job)
+            job._uncounted = True
         self._lines.add(job, 0, timekeys.FRONT)
         self._announce()
 
@@ -426,7 +443,7 @@ class Queue(persistent.Persistent):
     def _claimed(self, job, now):
         if job.expired(now):
             return self._instead_of(job)
-        if job._code == status.UNSET:
+        if job._code == status.UNSET or job._uncounted:
             for name in job._quota_names:
                 quota = self.quotas.get(name)
                 if quota is not None:
@@ -434,6 +451,8 @@ class Queue(persistent.Persistent):
         job.parent = None
         return job
 
+        if job._uncounted:
+            del job._uncounted
     def _instead_of(self, job):
         """Return a job that lets *job* fail, since it is too late to begin it."""
         order, job._order = job._order, None

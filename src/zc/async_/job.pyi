@@ -38,6 +38,7 @@ class Job(Node):
     _quota_names: tuple[Any, ...]
     _deaths: int
     _lacks: Any
+    _uncounted: bool
     _retry_policy: Any
     retry_policy_factory: Any
     failure_log_level: Any

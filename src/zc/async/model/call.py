@@ -78,6 +78,10 @@ class CodeMissing(BrokenCallError):
         self.name = name
 
 
+class PartMissing(CodeMissing):
+    """What another job calls is missing: one that a call has met while it ran."""
+
+
 def is_broken(value):
     """Return whether *value* is what ZODB loads for code that is gone.
 
@@ -161,6 +165,27 @@ def check_code(job):
         # it may have come back since the call was read in this connection
         call._p_deactivate()
     _check_loaded(job, *_needed(job))
+
+
+def check_writable(record, error=PartMissing):
+    """Raise *error* where *record*, of a call, refers to code that is gone.
+
+    It can be read, and not written: nothing can be added to what follows from it.
+    """
+    if _missing_in(record) and not record._p_changed:
+        # it may have come back since the record was read in this connection
+        record._p_deactivate()
+    for value in _missing_in(record):
+        name = _dotted_name(value)
+        raise error(
+            f'{name} of another job is missing; put its code back in place', name)
+
+
+def _missing_in(record):
+    if not isinstance(record, Call):
+        return ()
+    values = record.target, *record.args, *(record.kwargs or {}).values()
+    return [one for one in values if issubclass(type(one), type) and is_broken(one)]
 
 
 def _needed(job):

@@ -10,6 +10,7 @@ from . import quota
 from . import status
 from .call import check_class
 from .call import is_broken
+from .call import why_unreadable
 from .. import clock
 from ..current import read_current
 from ..interfaces import ACTIVE
@@ -23,6 +24,8 @@ from ..interfaces import NEW
 
 #: The statuses of a node that has its result.
 SETTLED = (CALLBACKS, COMPLETED)
+#: Nodes that are looked at to tell what a job waits for: whoever asks claims.
+_FEW = 100
 
 
 def children(node):
@@ -112,6 +115,18 @@ def _start(child, result, performer):
         performer.run(chosen, result)
 
 
+def needs_room(job):
+    """Return whether *job*, which has its result, is to be counted in its quotas again.
+
+    It is not where it was parked, or failed in line, and what follows from it is done
+    like any claimed job.  Not where others wait for its result: it may be they who
+    fill the quotas.
+    """
+    return not quota.counts(job) and not any(
+        child._awaits is job for child in children(job)
+        if not is_broken(child) and why_unreadable(child) is None)
+
+
 def needs_worker(node):
     """Return whether something follows from *node* that nobody has begun.
 
@@ -120,6 +135,34 @@ def needs_worker(node):
     """
     return any(is_broken(child) or child.status is NEW or child._awaits is node
                for child in children(node))
+
+
+def waits_for_a_job(job):
+    """Return whether *job*, or all of what follows from it, waits for other jobs.
+
+    Only where nobody can work on it before one of those has ended, so False where it
+    cannot be read, and where more than a few nodes would have to be loaded.
+    """
+    # the last callbacks first: while a worker is at them, these have not begun
+    todo, waits = [job], False
+    for _number in range(_FEW):
+        if not todo:
+            return waits
+        node = todo.pop()
+        if is_broken(node) or (
+                node._p_changed is None and why_unreadable(node) is not None):
+            return False
+        if node._awaits is not None:
+            if not IJob.providedBy(node._awaits):
+                return False
+            waits = True
+        elif node.status is ACTIVE and getattr(node, 'job', None) is not None:
+            todo.append(node.job)  # a proxy has chosen it
+        elif node.status is CALLBACKS and why_unreadable(node.callback_record()) is None:
+            todo.extend(children(node))
+        elif node.status is not COMPLETED:
+            return False
+    return False
 
 
 def try_finish(node):

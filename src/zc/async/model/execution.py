@@ -198,8 +198,8 @@ def await_job(outer, inner):
     _check_cycle(outer, inner)
     lengthen(outer, inner)
     status.check(outer, 'wait')
+    inner.append_callback(outer)  # not where its code is missing
     outer._awaits = inner
-    inner.append_callback(outer)
     return True
 
 

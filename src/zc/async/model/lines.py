@@ -220,9 +220,10 @@ class Lines(persistent.Persistent):
 
 
 def _line_name(rank, job):
-    # One that only has callbacks left to do is counted by its quotas already:
+    # One that only has callbacks left to do is mostly counted by its quotas already:
     # it must not wait for room that it takes itself.
-    names = () if job._code else tuple(sorted(job._quota_names))
+    is_free = job._code and not job._uncounted
+    names = () if is_free else tuple(sorted(job._quota_names))
     if job._lacks is not None:
         return False, names, job._lacks[0]  # it was due already
     return rank == timekeys.SCHEDULED and not job._code, names

@@ -25,6 +25,12 @@ def release(job):
             found.discard(job)
 
 
+def counts(job):
+    """Return whether all quotas that *job* names, and that exist, count it."""
+    found = map(job.queue.quotas.get, job._quota_names)
+    return all(job in quota for quota in found if quota is not None)
+
+
 def _check_size(size):
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
         raise ValueError(

@@ -7,7 +7,9 @@ from . import execution
 from . import parking
 from . import quota
 from . import status
+from .call import is_back
 from .call import is_broken
+from .call import missing_class
 from .call import why_unreadable
 from .retry import decide_interrupted
 from .retry import RunAgain
@@ -20,19 +22,60 @@ from ..interfaces import CALLBACKS
 from ..interfaces import COMPLETED
 
 
-def hand_over(agents, died=False):
+def hand_over(agents, died=False, leave=True):
     """Hand back the jobs of all agents of a dispatcher; return how many.
 
-    *died*: its process is gone, and was not stopped in order.
+    *died*: its process is gone, and was not stopped in order.  Jobs whose class is
+    missing here cannot be changed here.  With *leave*, they stay for a time in those
+    agents, and are left to whoever has the code: see `take_left`.
     """
-    count = 0
+    queue, count, left = agents.parent, 0, False
+    claimant = parking.claimant_in(agents._p_jar)
     for agent in (*agents.values(), *agents.retired):
         for job in held(agent):
-            hand_back(agent, job, agents.parent, died)
+            if leave and _is_left(queue, job, claimant):
+                left = True
+                continue
+            hand_back(agent, job, queue, died)
             count += 1
-    if agents.retired:
-        agents.retired = ()
+    kept = tuple(agent for agent in agents.retired if left and len(agent))
+    if kept != agents.retired:
+        agents.retired = kept
+    queue.dispatchers.note_left(agents.UUID, died if left else None)
     return count
+
+
+def _is_left(queue, job, claimant):
+    """Return whether *claimant* leaves *job*, whose class is gone, where it is."""
+    if why_unreadable(job) is None:
+        return False
+    if is_back(job):
+        claimant.stale = True
+        return True
+    name = missing_class(job)
+    return name is not None and parking.is_left(queue, job, name, claimant)
+
+
+def take_left(queue):
+    """Hand back what other heirs left in *queue*, as far as its classes are here.
+
+    What nobody else could have the code of is parked.
+    """
+    dispatchers = queue.dispatchers
+    for UUID, died in dispatchers.left:
+        agents = dispatchers.get(UUID)
+        if agents is None or agents.activation.micros is not None:
+            dispatchers.note_left(UUID, None)
+        else:
+            hand_over(agents, died)
+
+
+def settle_left(agents):
+    """Hand back, or park, what was left in *agents*, which are to be used again."""
+    if agents.parent is not None:
+        for UUID, died in agents.parent.dispatchers.left:
+            if UUID == agents.UUID:
+                hand_over(agents, died, leave=False)
 
 
 def held(agent):

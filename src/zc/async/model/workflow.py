@@ -10,6 +10,9 @@ import persistent
 from ..interfaces import AsyncError
 from ..interfaces import NEW
 from ..threadlocal import local
+from .call import check_class
+from .call import check_writable
+from .call import CodeMissing
 from .retry import RetryErrorsToo
 
 
@@ -61,12 +64,16 @@ class Course(persistent.Persistent):
         # Parts are only ever appended: what was taken is not looked at again.
         while self.taken < len(self.main.args) and self._has_room():
             part = self.main.args[self.taken]
+            check_class(part)
+            # a call that is left to others here, or is done again, has done nothing yet
+            check_writable(part.callback_record(), CodeMissing)
             self.taken += 1
             # after the part's own callbacks, which may add parts
             part.addCallback(self.arrive, retry_policy_factory=RetryArrival)
             if part.status is NEW:
                 self._put(part)
         if self.arrived == len(self.main.args) and self.last.status is NEW:
+            check_writable(self.last.callback_record(), CodeMissing)
             self.last.args.extend(self.main.args)
             self._put(self.last)
 

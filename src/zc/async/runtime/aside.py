@@ -10,6 +10,7 @@ from ..model import parking
 from ..model import status
 from ..model.call import CodeMissing
 from ..model.call import is_found
+from ..model.call import PartMissing
 from ..model.call import why_unreadable
 from ..model.liveness import fence
 from .attempt import commit_step
@@ -43,7 +44,8 @@ class Aside:
 
         def change():
             job = self._job(error)
-            if name is not None and parking.set_aside(job, name, self._services.UUID):
+            if (name is not None and not self._may_not_again(error)
+                    and parking.set_aside(job, name, self._services.UUID)):
                 return False
             parking.park(job, reason)
             return True
@@ -75,6 +77,13 @@ class Aside:
         while callbacks.is_node(job.parent):
             job = job.parent  # the one that an agent holds
         return job
+
+    def _may_not_again(self, error):
+        """Return whether the call had begun to work, and must not be made twice."""
+        if not isinstance(error, PartMissing):
+            return False
+        policy = self._connection.get(self._outcome.oid).retry_policy_factory
+        return getattr(policy, 'at_most_once', False)
 
     def _note(self, parked, reason):
         record = self._record

@@ -16,12 +16,15 @@ from ..interfaces import ACTIVE
 from ..interfaces import COMPLETED
 from ..interfaces import KEY
 from ..model import callbacks
+from ..model import parking
 from ..model import recovery
 from ..model.call import is_back
 from ..model.call import is_broken
 from ..model.call import why_unreadable
 from .attempt import abort
 from .effects import has_effects
+from .predecessor import is_gone
+from .predecessor import this_process
 from .worker import Ticket
 
 
@@ -65,9 +68,12 @@ class Survey:
         connection = self._services.db.open(transaction_manager=manager)
         try:
             manager.begin()
+            parking.let_claim(manager.get(), self._services.lacking)
             sizes, strays, signs, joined = {}, [], {}, {}
             for queue in self._queues(connection):
                 agents = self._enrol(queue, joined)
+                if agents is not None:
+                    recovery.take_left(queue)
                 signs.setdefault(queue._p_jar.db().database_name, set()).update(
                     queue.signs())
                 for agent in self._agents(agents):
@@ -132,15 +138,18 @@ class Survey:
                 log.events.critical(
                     'dispatcher %s was taken for dead in queue %r and is not; '
                     'its jobs were given to others', UUID, queue.name)
-                agents.reactivate(self._token)
-            return agents
+                agents.reactivate(self._token, this_process())
+            if agents.activation.owner in (None, self._token):
+                return agents
+            # it is our successor's: we were stopped for long, and replaced
+            self._enrolled.discard(queue._p_oid)
         if agents.activation.owner == self._token:
             # activated by us, in a commit that seemed to fail
             joined[queue._p_oid] = queue.name
             return agents
         if agents.activated is not None and not self._inherit(queue, agents):
             return None
-        agents.activate(self._ping(queue), self._token)
+        agents.activate(self._ping(queue), self._token, this_process())
         joined[queue._p_oid] = queue.name
         return agents
 
@@ -152,7 +161,8 @@ class Survey:
 
     def _inherit(self, queue, agents):
         """Take over from an earlier process; return whether it is gone."""
-        if self._turns.sightings.is_dead(agents) or sole_process(queue._p_jar.db()):
+        if (self._turns.sightings.is_dead(agents) or sole_process(queue._p_jar.db())
+                or is_gone(agents.activation.process)):
             agents.deactivate(died=True)
             self._refused.discard(queue._p_oid)
             return True

@@ -243,3 +243,25 @@ class Command(unittest.TestCase):
             del root[KEY]
         _lines, errors = self.said('list', self.uri, status=2)
         self.assertIn('no queues', errors[0])
+
+
+class Order(Command):
+    """The database may stand anywhere among the options."""
+
+    def test_after_options(self):
+        oid, = self.park()
+        expected = self.said('show', self.uri, '--all')
+        self.assertTrue(expected[0])
+        for words in (('show', '--all', self.uri), ('--all', 'show', self.uri),
+                      ('show', '--all', self.uri, '--queue', ''),
+                      ('show', '--oid', str(oid), self.uri)):
+            with self.subTest(words):
+                self.assertEqual(self.said(*words), expected)
+
+    def test_what_is_one_too_many_is_refused(self):
+        for words in (('list', self.uri, 'more'), ('list', '--all', self.uri, 'more'),
+                      ('list', '--unknown', self.uri)):
+            with self.subTest(words), contextlib.redirect_stderr(io.StringIO()) as said:
+                with self.assertRaises(SystemExit):
+                    cli.main(['parked', *words])
+                self.assertIn('unrecognized arguments', said.getvalue())
