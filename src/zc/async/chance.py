@@ -28,7 +28,10 @@ def token():
 
 
 class Habit(threading.local):
-    """A number below *limit* that a thread keeps for a while, then changes."""
+    """A number below *limit* that a thread keeps for a while; then it is the next.
+
+    Where it begins is random, and where it goes on when ``left`` was set to 0.
+    """
 
     number, left = 0, 0
 
@@ -39,8 +42,12 @@ class Habit(threading.local):
         """Return the thread's present number."""
         if not self.left or self.number >= limit:
             self.number, self.left = below(limit), self._uses
+        number = self.number
         self.left -= 1
-        return self.number
+        if not self.left:
+            # each as often as the others: none is to be full when those are empty
+            self.number, self.left = (number + 1) % limit, self._uses
+        return number
 
 
 def jitter(seconds):

@@ -346,6 +346,11 @@ class IQueue(Interface):
         Jobs that are not due, whose quotas are full, or that *filter* (called
         with the job) refuses stay.  A job past its ``begin_by`` is replaced
         by a job that calls its `IJob.fail`.
+
+        Jobs come in the order of their due times.  Where several dispatchers
+        claim at the same time, each begins with a part of the jobs, so that
+        they seldom meet: one may then be overtaken by those that fell due up
+        to five seconds after it.
         """
 
     def __iter__():
@@ -497,7 +502,8 @@ class IDispatcherAgents(Interface):
         """Record that the dispatcher works now; notify `IDispatcherActivated`.
 
         *ping* is a `Ping` to share with other queues, *owner* the token of the
-        process.  Raise ValueError while it is activated.
+        process, *process* a tuple by which the next one with this UUID, on the same
+        machine, knows that it is gone.  Raise ValueError while it is activated.
         """
 
     def deactivate(died=False):
@@ -533,7 +539,9 @@ class IAgent(Interface):
 class IFilterAgent(IAgent):
     """An agent that takes any job which its filter, if any, accepts."""
 
-    filter = Attribute("None, or a callable that tells whether to take a job.")
+    filter = Attribute(
+        "None, or a callable that tells whether to take a job.  A dispatcher remembers "
+        "for a while what it refused, at least until the next poll.")
 
 
 class IDispatcher(Interface):

@@ -397,8 +397,10 @@ class Queue(persistent.Persistent):
     def claim(self, filter=None, default=None):
         """See `IQueue`."""
         now = clock.micros()
+        claimant = parking.claimant_in(self._p_jar)
         while True:
-            job, unreadable = self._look_for(filter, now)
+            look = claimant.look(self, filter, now)
+            job, unreadable = self._look_for(filter, look, claimant)
             # not before: lines must not change while they are looked through
             for key, one, reason in unreadable:
                 self._lines.drop(key, one)
@@ -409,17 +411,18 @@ class Queue(persistent.Persistent):
             if len(unreadable) < _AT_ONCE:
                 return default
 
-    def _look_for(self, filter, now):
-        """Return a job to claim, or None, and what is to be parked before it.
+    def _look_for(self, filter, look, claimant):
+        """Return a job of *look* to claim, or None, and what is to be parked before it.
 
         The latter as ``(key, job, reason)``; it holds up no other.
         """
-        claimant, unreadable = parking.claimant_in(self._p_jar), []
-        for key, job in self._lines.due(now, self._has_room, claimant.lacks):
+        unreadable = []
+        for key, job in look:
             reason = why_unreadable(job)
             if reason is None:
                 if filter is None or filter(job):
                     return job, unreadable
+                look.refused()
                 continue
             name = missing_class(job)
             if name is not None and is_back(job):
@@ -430,7 +433,7 @@ class Queue(persistent.Persistent):
                     break
         return None, unreadable
 
-    def _has_room(self, names):
+    def has_room(self, names):
         """Return whether no quota of *names* is filled; removed ones are not."""
         for name in names:
             quota = self.quotas.get(name)
@@ -448,11 +451,11 @@ class Queue(persistent.Persistent):
                 quota = self.quotas.get(name)
                 if quota is not None:
                     quota.add(job)
+        if job._uncounted:
+            del job._uncounted
         job.parent = None
         return job
 
-        if job._uncounted:
-            del job._uncounted
     def _instead_of(self, job):
         """Return a job that lets *job* fail, since it is too late to begin it."""
         order, job._order = job._order, None

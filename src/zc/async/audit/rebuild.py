@@ -25,7 +25,8 @@ from .structure import links
 #: What is put in the place of a part that is gone.
 _EMPTY = {
     '_lines': Lines, 'quotas': Quotas, 'dispatchers': Dispatchers, 'length': Length,
-    '_len': Length, 'completed': Completed, 'activation': Activation, 'last_ping': Ping}
+    'returned': Length, '_len': Length, 'completed': Completed, 'activation': Activation,
+    'last_ping': Ping}
 
 
 # Parts

@@ -9,6 +9,7 @@ behind a full quota nor as many that are not due, or that this process cannot do
 cost it anything.
 """
 import heapq
+import itertools
 import operator
 
 import persistent
@@ -17,7 +18,11 @@ from BTrees.Length import Length
 from BTrees.OOBTree import OOBTree
 
 from .. import chance
+from .. import clock
 from .. import timekeys
+from .walk import EVERYTHING
+from .walk import Head
+from .walk import walk
 
 #: Shards of a new queue.
 SHARDS = 16
@@ -25,8 +30,19 @@ SHARDS = 16
 _habit = chance.Habit()
 _by_key = operator.itemgetter(0)
 
-#: Gaps at the head of a line that are left before they are swept out.
-GAPS = 64
+#: Leaves at the head of a line with nothing but a gap that are left before they are
+#: swept out.
+GAPS = 4
+#: Jobs of one transaction that are put in one shard before another is taken: of
+#: a hundred thousand, each of many dispatchers is to find its share.
+TOGETHER = 1000
+#: Microseconds for which a shard counts as used by another process after its put.
+BUSY = 1_000_000
+#: Shards that are tried for one that nobody uses, and transactions that then keep to
+#: the last of them, where all are used.
+_TRIES, _STAY = 8, 16
+#: Seconds after which a commit, or a place behind the end, is late: see `Shard`.
+LATE = 2
 
 
 def _live(line, limit=None, start=None):
@@ -73,20 +89,46 @@ def _take(shard, name, key):
 
 
 def _take_first(line, key):
-    """Leave a gap at *key*, the first job's, and sweep out gaps when there are many."""
-    line[key] = None
-    gaps = list(line.keys(max=key))
-    if len(gaps) > GAPS:
-        for gap in gaps[:-1]:
+    """Take out *key*, the first job's; sweep out what is empty when there is much.
+
+    In each leaf a gap takes the place of its first job, and nothing those of the
+    others: while a line is as short as a leaf, nothing but that is ever written.
+    """
+    empty, leaf = [], line._firstbucket
+    while leaf.maxKey() < key:
+        empty += leaf.keys()
+        leaf = leaf._next
+    if leaf.minKey() != key:
+        del line[key]
+    else:
+        line[key] = None
+        # another one may follow, after a job that was put in front of it
+        for other in itertools.islice(list(leaf.keys()), 1, None):
+            if line[other] is not None:
+                break
+            del line[other]
+    if len(empty) > GAPS:
+        for gap in empty:
             del line[gap]
 
 
 class Shard(persistent.Persistent):
-    """A part of a queue's waiting jobs."""
+    """A part of a queue's waiting jobs.
+
+    ``returned`` is changed whenever a job comes to stand where a claim may have
+    passed before: one that is put back, or whose commit comes late, or that is put
+    by a process whose clock is slow.  Who remembers how far he has looked looks
+    again then.  It is None in queues that were made before there was this, until
+    the first time.
+    """
+
+    returned = None
+    _v_latest = b''  # the latest key that was put through this connection
 
     def __init__(self, number):
         self.number = number
         self.length = Length()
+        self.returned = Length()
         # (scheduled, quota names) -> OOBTree of jobs by key; those that all
         # puts use are made here, since two that make a line conflict
         self.lines = {(False, ()): OOBTree(), (True, ()): OOBTree()}
@@ -99,23 +141,55 @@ class Shard(persistent.Persistent):
             self.lines = {**self.lines, name: OOBTree()}
             return self.lines[name]
 
+    def came_back(self):
+        """Let all who remember what they have passed look again."""
+        if self.returned is None:
+            self.returned = Length()
+        self.returned.change(1)
+
+    def is_crowded(self, name):
+        """Return whether another process puts in the line *name* these days.
+
+        Two that do conflict where a leaf is split.
+        """
+        line = self.lines.get(name)
+        last = line.maxKey() if line else b''
+        return last > self._v_latest and (
+            abs(clock.micros() - timekeys.split(last)[2]) < BUSY)
+
+    def note_put(self, last, key):
+        """Take note that *key* was put where *last*, or None, was last."""
+        self._v_latest = max(key, self._v_latest)
+        if last is not None and (
+                timekeys.split(last)[0] - timekeys.split(key)[0] > LATE * 1_000_000):
+            self.came_back()
+
 
 class Lines(persistent.Persistent):
     """All shards of a queue."""
+
+    _v_together = 0     # jobs that the present transaction has put in its shard
+    _v_stay = 0         # transactions that do not look for a shard of their own
+    _v_changes = 0      # jobs put in line through this connection
 
     def __init__(self, shards=SHARDS):
         self.shards = tuple(Shard(number) for number in range(shards))
 
     def add(self, job, due, rank):
         """Put *job* in line for *due*, after others of its *rank*."""
-        shard = self._shard()
-        line = shard.line(_line_name(rank, job))
+        name = _line_name(rank, job)
+        shard = self._shard(name)
+        line = shard.line(name)
+        last = line.maxKey() if line else None
         key = timekeys.make(due, rank, timekeys.stamp(), shard.number)
         while not line.insert(key, job):
             # another process with the same stamp: never take its place
             key = timekeys.make(due, rank, timekeys.stamp(), shard.number)
         shard.length.change(1)
         job._order = key
+        self._v_changes += 1
+        if rank == timekeys.READY:
+            shard.note_put(last, key)
 
     def restore(self, job):
         """Put *job* back where it stood, by the order it still carries."""
@@ -125,6 +199,8 @@ class Lines(persistent.Persistent):
         if line.get(job._order) is None:
             line[job._order] = job
             shard.length.change(1)
+            shard.came_back()
+            self._v_changes += 1
 
     def discard(self, job):
         """Take *job* out; return whether it was in line."""
@@ -149,8 +225,11 @@ class Lines(persistent.Persistent):
         line = self.shards[number].lines.get(_line_name(rank, job))
         return line is not None and line.get(job._order) is job
 
-    def _shard(self):
-        """Return the shard of the current transaction: the same all through it."""
+    def _shard(self, name):
+        """Return the shard of the current transaction: one for many of its jobs.
+
+        *name* is that of the line of the job that is put.
+        """
         manager = transaction.manager
         if self._p_jar is not None:
             manager = self._p_jar.transaction_manager
@@ -158,11 +237,36 @@ class Lines(persistent.Persistent):
         try:
             number = current.data(self)
         except KeyError:
+            number, self._v_together = None, 0
+            current.addBeforeCommitHook(self._before_commit, (clock.monotonic(),))
+        if number is None or self._v_together >= TOGETHER:
             # Jobs that were put together are claimed together: a thread that
             # keeps to a shard lets claims write few of them.
-            number = _habit.below(len(self.shards))
+            number, self._v_together = self._choose(name), 0
             current.set_data(self, number)
+        self._v_together += 1
         return self.shards[number]
+
+    def _choose(self, name):
+        """Return the number of a shard in which, if possible, nobody else puts."""
+        number = _habit.below(len(self.shards))
+        if self._v_stay:
+            self._v_stay -= 1
+            return number
+        for _number in range(_TRIES):
+            if not self.shards[number].is_crowded(name):
+                return number
+            _habit.left = 0
+            number = _habit.below(len(self.shards))
+        self._v_stay = _STAY
+        return number
+
+    def _before_commit(self, began):
+        """Tell of jobs that were put long before their commit."""
+        if clock.monotonic() - began > LATE:
+            for shard in self.shards:
+                if shard.length._p_changed:
+                    shard.came_back()
 
     def due(self, now, is_open, lacks=lambda name: False):
         """Iterate over keys and jobs due *now* in lines that are open, in order.
@@ -170,16 +274,23 @@ class Lines(persistent.Persistent):
         *is_open* is called with the quota names of a line, and *lacks*, which
         tells whether to pass it over, with what was missing for its jobs.
         """
+        for head in walk(self.heads(self.shards, now, lacks), is_open):
+            yield head.key, head.job
+
+    def heads(self, shards, now, lacks, memory=EVERYTHING, later=0):
+        """Iterate over the heads of the lines of *shards* with what is due *now*.
+
+        See `due` and, of *memory* and *later*, `Head`.
+        """
         limit = timekeys.until(now)
-        ways, heads = {}, []
-        for (scheduled, names, *missing), line in self._lines():
-            if missing and lacks(*missing):
+        for shard in shards:
+            if not shard.length():
                 continue
-            if names not in ways:
-                ways[names] = is_open(names)
-            if ways[names]:
-                heads.append(_live(line, limit if scheduled else None))
-        return heapq.merge(*heads, key=_by_key)
+            for name, line in shard.lines.items():
+                scheduled, _names, *missing = name
+                if not (missing and lacks(*missing)):
+                    yield Head((shard.number, name), line,
+                               limit if scheduled else None, memory, later)
 
     def _lines(self):
         """Iterate over the names and trees of the lines of shards with jobs."""

@@ -26,6 +26,7 @@ from . import status
 from .call import check_code
 from .call import is_broken
 from .call import why_unreadable
+from .walk import Look
 from .workflow import Course
 from .. import clock
 from .. import describe
@@ -440,6 +441,12 @@ class Claimant:
     def leaves(self, address, name):
         """Return whether to pass over the job at *address*, whose class is gone."""
         return True
+
+    def look(self, queue, filter, now):
+        """Return the `Look` with which a claim by *filter* goes through *queue*."""
+        lines = queue._lines
+        heads = lines.heads(lines.shards, now, self.lacks)
+        return Look(heads, queue.has_room)
 
 
 _claimants = object()  # names the claimant in a transaction's data

@@ -29,6 +29,7 @@ from ..model.call import is_broken
 from ..model.liveness import fence_agents
 from . import sightings
 from .attempt import abort
+from .claims import Claims
 from .effects import has_effects
 from .mending import mend
 from .overdue import UnderWay
@@ -83,6 +84,7 @@ class Turns:
         self._manager = transaction.TransactionManager(explicit=True)
         self._hands = {}    # (database name, oid) -> ticket that a worker has
         self._dropped = {}  # (database name, oid) -> attempt that ended in nothing
+        self._claims = Claims(services, lambda: self._turn_time)
 
     # Handing back
 
@@ -296,13 +298,15 @@ class Turns:
         try:
             # a begin that fails has begun, too, and has to be aborted
             self._manager.begin()
-            parking.let_claim(self._manager.get(), self._services.lacking)
+            self._claims.begin(pings)
+            parking.let_claim(self._manager.get(), self._claims)
             resumed = self._apply_all(batch)
             queues = connection.root().get(KEY) or {}
             claimed, due, now = [], [], clock.micros()
             for queue in queues.values() if claim or pings else ():
                 claimed += self._serve(queue, claim, pings, failed)
                 due.append(queue._lines.next_due(now))
+            due.append(self._claims.again)
             self._next_due = min((one for one in due if one is not None), default=None)
             if has_effects(self._manager.get(), connection):
                 self._committer = threading.get_ident()
@@ -310,6 +314,7 @@ class Turns:
                 self._services.troubles.over()
             else:
                 abort(self._manager)
+            self._claims.done()
         except BaseException:
             abort(self._manager)
             raise
@@ -351,6 +356,7 @@ class Turns:
 
     def _claim(self, queue, agent):
         claimed = []
+        self._claims.claim_for(agent)
         try:
             while True:
                 job = agent.claimJob()

@@ -43,7 +43,7 @@ CLASSES = {
         '__provides__ _chooser _filter _jobs _size completed name parent',
     'zc.async.job.Job':
         '_assigner _awaits _call _chain _deaths _lacks _n _order _quota_names _result '
-        '_retry_policy failure_log_level parent retry_policy_factory',
+        '_retry_policy _uncounted failure_log_level parent retry_policy_factory',
     'zc.async.job.SuccessFailureCallbackProxy':
         '_code _result callbacks failure job parent success',
     'zc.async.model.call.Call':
@@ -52,8 +52,8 @@ CLASSES = {
     'zc.async.model.completed.Day': 'before count jobs start',
     'zc.async.model.completed.Page': 'before jobs',
     'zc.async.model.lines.Lines': 'shards',
-    'zc.async.model.lines.Shard': 'length lines number',
-    'zc.async.model.liveness.Activation': 'generation micros owner',
+    'zc.async.model.lines.Shard': 'length lines number returned',
+    'zc.async.model.liveness.Activation': 'generation micros owner process',
     'zc.async.model.liveness.Ping': 'count micros',
     'zc.async.model.parking.Parked': '_data _keys _len parent',
     'zc.async.model.quota.Quota': '_data _size name parent',
@@ -68,7 +68,7 @@ CLASSES = {
     'zc.async.queue.DispatcherAgents':
         'UUID activation data last_ping name parent ping_death_interval '
         'ping_interval retired',
-    'zc.async.queue.Dispatchers': '_data _len parent',
+    'zc.async.queue.Dispatchers': '_data _len left parent',
     'zc.async.queue.Queue': '_lines _parked dispatchers name parent quotas',
     'zc.async.queue.Queues': 'data generation',
 }
@@ -135,7 +135,7 @@ class StoredForm(contracts.InWorld, unittest.TestCase):
         agents = agent.parent
         agents['chooses'] = Agent(first_come)
         agents.ping_interval, agents.ping_death_interval = MINUTE, HOUR
-        agents.activation.begin()
+        agents.activation.begin(process=('boot', 1, 2, 3, 4))
         root['mapping'] = mapping = PersistentMapping()
         self.put(mapping.get, 'key', None, quotas=('q',), begin_by=MINUTE,
                  begin_after=contracts.START + HOUR, failure_log_level=10,
@@ -144,9 +144,11 @@ class StoredForm(contracts.InWorld, unittest.TestCase):
         self.complete_many()
         self.fail_with_callbacks()
         self.wait_for_parts()
+        self.fail_in_line()
         self.park_one()
         self.set_one_aside()
         del agents['main']
+        self.queue.dispatchers.note_left(contracts.FIRST, True)
         self.client.commit()
 
     def complete_many(self):
@@ -171,6 +173,11 @@ class StoredForm(contracts.InWorld, unittest.TestCase):
         self.claimed(main.args[0])()
         deferred = self.begun(self.put())
         execution.await_deferred(deferred)
+
+    def fail_in_line(self):
+        self.late = self.put(quotas=('q',))
+        self.late.addCallback(contracts.nothing)
+        self.late.fail()
 
     def park_one(self):
         self.parked = self.begun(self.put())

@@ -16,6 +16,7 @@ class Item:
 
     _code = 0
     _order = _lacks = None
+    _uncounted = False
 
     def __init__(self, name, quota_names=()):
         self.name, self._quota_names = name, quota_names

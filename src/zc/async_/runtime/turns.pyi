@@ -56,4 +56,5 @@ class Turns:
     _manager: Any
     _hands: dict[Any, Any]
     _dropped: dict[Any, Any]
+    _claims: Any
 def _begin_if_allowed(job): ...
