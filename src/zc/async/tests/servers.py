@@ -215,7 +215,7 @@ class PostgreSQL:
             [os.path.join(cls._programs, 'postgres'), '-D',
              os.path.join(cls._folder, 'data'), '-p', cls.port, '-k', cls._folder,
              '-c', 'listen_addresses=127.0.0.1', '-c', 'fsync=off',
-             '-c', 'max_connections=60', '-c', 'deadlock_timeout=100ms'],
+             '-c', 'max_connections=150', '-c', 'deadlock_timeout=100ms'],
             cls._folder, 'postgresql', {'LC_ALL': 'C'}, stop=signal.SIGINT,
             **cls._account)
         cls._made.callback(cls.server.end)

@@ -30,8 +30,6 @@ from .session import raised
 
 #: A file in the loop's folder that says that nobody is to put any more.
 STOP = 'stop'
-#: Seconds of history that a pack leaves on RelStorage.
-RETENTION = 10
 #: Tries of a put that conflicts.
 _TRIES = 8
 #: Tasks that are put before the first that kills.
@@ -199,11 +197,7 @@ def do_jobs(who, folder, uri, uuid_file, size, skew=0, filter=None, death=DEATH)
 # In the middle
 
 def pack(who, folder, uri):
-    """Pack what is not needed now.
-
-    Not so on RelStorage: between the two moments at which its pack (4.3.0) looks at
-    the database, an older object may have moved into a new one, and is lost then.
-    """
+    """Pack what is not needed now."""
     with opened(uri) as (db, _session):
-        db.pack(time.time() - (0 if uri.startswith('zeo') else RETENTION))
+        db.pack(time.time())
     return 0

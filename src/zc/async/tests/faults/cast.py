@@ -11,6 +11,7 @@ from .history import History
 from .history import path
 from .session import LOOK
 from .session import raised
+from .stage import log_path
 from .stage import Stage
 from .. import servers
 
@@ -29,7 +30,8 @@ class GaveUp(Exception):
 class Cast:
     """Starts the actors that *settings* want in *folder*, and replaces the ended.
 
-    ``counts`` tells what happened, ``problems`` what must not happen.
+    ``counts`` tells what happened, ``problems`` what must not happen, ``last_words``
+    what those have said in the end who ended badly, but the server: it is to.
     """
 
     def __init__(self, settings, folder):
@@ -37,6 +39,7 @@ class Cast:
         self.folder = folder
         self.counts = collections.Counter()
         self.problems = collections.defaultdict(list)
+        self.last_words = {}
         self.stopping = False
         self.stage = Stage(folder, settings.mutant)
         self.chance = random.Random(f'cast {settings.seed}')
@@ -159,6 +162,10 @@ class Cast:
 
     def _ended(self, actor):
         self.history.note('ended', actor=actor.who, status=actor.status)
+        if actor.status not in (0, -signal.SIGKILL) and actor.role != 'serve':
+            log = pathlib.Path(log_path(self.folder, actor.who))
+            lines = log.read_text(errors='replace').splitlines()
+            self.last_words[actor.who] = [actor.status, *lines[-1:]]
         getattr(self, f'_{actor.role}_ended', self._once_ended)(actor)
 
     def _once_ended(self, actor):

@@ -81,11 +81,11 @@ class Process(dispatchers.Dispatcher):
     def pause(self, seconds):
         return self._stopping.is_set()
 
-    def poll(self):
-        """Poll, and do what was claimed."""
+    def poll(self, work=True):
+        """Poll, and do what was claimed; it is kept for the next poll without *work*."""
         try:
             super().poll()
-            while self._tickets and not self.life.dead:
+            while work and self._tickets and not self.life.dead:
                 self._work(self._tickets.popleft())
         except Died:
             pass
@@ -251,14 +251,21 @@ class Company:
     def forget_votes(self):
         """What a process had voted is gone with it."""
 
-    def stand_still(self, process):
-        """Let the others poll for twenty seconds, and *process* not."""
+    def process(self, number):
+        """Return the process with the *number* that lives."""
+        return next(one for one in self.processes if one.number == number)
+
+    def stand_still(self, process, work=True):
+        """Let the others poll for twenty seconds, and *process* not.
+
+        Without *work* they claim, and do nothing of it until it has gone on.
+        """
         def others():
             for _poll in range(20 // POLL):
                 testing.set_now(clock.now() + datetime.timedelta(seconds=POLL))
                 for one in self.processes:
                     if one is not process and not one.life.dead:
-                        one.poll()
+                        one.poll(work)
 
         # in a thread of their own, with its own transaction and job
         thread = threading.Thread(target=others)

@@ -28,7 +28,8 @@ def problems(world, root):
     queue = root[KEY]['']
     jobs = all_jobs(root, queue)
     found = [*left(queue), *_parked(world), *statuses(jobs),
-             *_effects(world, root['account'], jobs), *_starts(world)]
+             *_effects(world, root['account'], jobs), *_starts(world),
+             *_attempts(jobs)]
     found += audit.problems(root._p_jar)
     for process in world.processes:
         found += _open_connections(process, _strikes(world))
@@ -118,6 +119,14 @@ def _effects(world, account, jobs):
             is_there = changes.get(job.args[0], 0) > 0
             if is_there == failures.is_failure(job.result):
                 yield f'{job!r} has the result {job.result!r}, and {changes}'
+
+
+def _attempts(jobs):
+    """A result is that of the last attempt."""
+    for job in jobs:
+        if (job._call.method == 'tell_attempt_late' and job.result != job._attempt
+                and not failures.is_failure(job.result)):
+            yield f'{job!r} has the result of attempt {job.result} of {job._attempt}'
 
 
 def _starts(world):

@@ -145,6 +145,7 @@ class KillLoop:
             figures = {**found.figures(), **self._told()}
         return {'settings': dataclasses.asdict(self.settings), 'problems': problems,
                 'strikes': dict(self.cast.counts), 'figures': figures,
+                'last words': self.cast.last_words,
                 'seconds': round(whole, 1), 'seconds of strikes': round(struck, 1),
                 'processor seconds': {role: round(cost, 1) for role, cost
                                       in sorted(self.cast.stage.cost.items())}}

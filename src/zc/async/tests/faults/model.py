@@ -88,6 +88,7 @@ class Model:
         self.began = {}       # name -> when it began first, in this order
         self.waiting = {}     # name -> when it was in line first
         self.prompt = False   # whether all that is due must begin at once
+        self.alone = True     # whether there is but one dispatcher
         self.problems = []
         self.unquiet = set()  # kinds of faults that there were
 
@@ -195,11 +196,17 @@ class Model:
             self._check_promptness()
 
     def _check_order(self):
-        """Check that what one producer has put began in order, within a quota."""
+        """Check that what one producer has put began in order, within a quota.
+
+        Without one, several dispatchers may take a job that is a little younger first.
+        """
+        alone = self.alone and 'new' not in self.unquiet
         latest = {}  # (producer, quota) -> number of the job that began last
         for name in self.began:
             spec = self.specs[name]
             if name not in self.roots or spec.after is not None or spec.once:
+                continue
+            if spec.quota is None and not alone:
                 continue
             producer, _minus, number = name.partition('-')
             before = latest.get((producer, spec.quota), -1)

@@ -77,6 +77,8 @@ def install(name):
 
 @mutant('no-fence', 'who was declared dead may go on claiming and storing results',
         'test_fence.DeclaredDead.test_its_claim_is_not_committed',
+        'faults.test_every_call.Mutants.test_no_fence',
+        'faults.test_simulation.Mutants.test_no_fence',
         'faults.test_mutants.PlayedToo.test_no_fence')
 def _no_fence():
     yield attempt, 'fence', lambda job: True
@@ -84,6 +86,8 @@ def _no_fence():
 
 
 @mutant('no-token', 'the number of the attempt is not looked at',
+        'faults.test_every_call.Mutants.test_no_token',
+        'faults.test_simulation.Mutants.test_no_token',
         'faults.test_mutants.Played.test_no_token')
 def _no_token():
     def apply(job, outcome, nodes):
@@ -100,6 +104,7 @@ def _no_token():
 
 @mutant('takes-over-the-living', 'nobody has to be silent to be taken for dead',
         'test_dispatcher.TakingOver.test_a_clock_that_jumps_makes_nobody_dead',
+        'faults.test_simulation.Mutants.test_takes_over_the_living',
         'faults.test_mutants.PlayedToo.test_takes_over_the_living')
 def _takes_over_the_living():
     yield sightings.Sightings, 'is_dead', lambda self, agents: True
@@ -108,8 +113,8 @@ def _takes_over_the_living():
 # What is one commit
 
 @mutant('runs-again-what-landed', 'a commit without an answer is taken for failed',
-        'faults.test_every_call.Mutants.'
-        'test_a_commit_that_was_made_is_taken_for_failed',
+        'faults.test_every_call.Mutants.test_runs_again_what_landed',
+        'faults.test_simulation.Mutants.test_runs_again_what_landed',
         'faults.test_mutants.PlayedToo.test_runs_again_what_landed')
 def _runs_again_what_landed():
     def take_back(attempts):
@@ -122,7 +127,11 @@ def _runs_again_what_landed():
 
 @mutant('two-commits', 'the effects are committed before the result',
         'test_worker.Nasty.test_a_result_that_cannot_be_stored_after_effects',
-        'faults.test_mutants.PlayedToo.test_two_commits')
+        'faults.test_every_call.Mutants.test_two_commits',
+        'faults.test_simulation.Mutants.test_two_commits',
+        'faults.test_mutants.PlayedToo.test_two_commits',
+        'faults.test_powercut.Mutants.'
+        'test_a_product_that_commits_effects_by_themselves')
 def _two_commits():
     whole = attempt.Attempts._settled_value
 
@@ -136,7 +145,10 @@ def _two_commits():
 
 
 @mutant('keeps-effects-of-failures', 'what a failing call has changed is committed',
-        'test_worker.Failures.test_what_it_changed_is_not_stored')
+        'test_worker.Failures.test_what_it_changed_is_not_stored',
+        'faults.test_every_call.Mutants.test_keeps_effects_of_failures',
+        'faults.test_simulation.Mutants.test_keeps_effects_of_failures',
+        'faults.test_mutants.PlayedToo.test_keeps_effects_of_failures')
 def _keeps_effects_of_failures():
     from ... import failures
 
@@ -151,6 +163,8 @@ def _keeps_effects_of_failures():
 
 
 @mutant('forgets-outcomes', 'what was not stored while the storage was away is dropped',
+        'faults.test_every_call.Mutants.test_forgets_outcomes',
+        'faults.test_simulation.Mutants.test_forgets_outcomes',
         'faults.test_mutants.Played.test_forgets_outcomes')
 def _forgets_outcomes():
     whole = turns.Turns._commit_batch
@@ -168,6 +182,8 @@ def _forgets_outcomes():
 
 @mutant('begins-unseen', 'that an at-most-once job begins is not committed before it does',
         'test_worker.Policies.test_never_is_never',
+        'faults.test_every_call.Mutants.test_begins_unseen',
+        'faults.test_simulation.Mutants.test_begins_unseen',
         'faults.test_mutants.PlayedToo.test_begins_unseen')
 def _begins_unseen():
     def begin_alone(self, job):
@@ -181,7 +197,10 @@ def _begins_unseen():
 
 @mutant('hand-over-loses', 'a job of the dead leaves the agent, and goes nowhere',
         'test_recovery.HandOver.test_a_job_that_had_begun_goes_to_the_front',
-        'faults.test_mutants.PlayedToo.test_hand_over_loses')
+        'faults.test_every_call.Mutants.test_hand_over_loses',
+        'faults.test_simulation.Mutants.test_hand_over_loses',
+        'faults.test_mutants.PlayedToo.test_hand_over_loses',
+        'faults.test_powercut.Mutants.test_a_product_that_loses_jobs_of_the_dead')
 def _hand_over_loses():
     def hand_back(agent, job, queue, died=False):
         agent.discard(job)
@@ -191,7 +210,10 @@ def _hand_over_loses():
 
 
 @mutant('hand-over-restarts', 'a job that has its result is run again, as if it had not',
-        'test_recovery.HandOver.test_a_job_with_callbacks_left_goes_to_the_front')
+        'test_recovery.HandOver.test_a_job_with_callbacks_left_goes_to_the_front',
+        'faults.test_every_call.Mutants.test_hand_over_restarts',
+        'faults.test_simulation.Mutants.test_hand_over_restarts',
+        'faults.test_mutants.PlayedToo.test_hand_over_restarts')
 def _hand_over_restarts():
     whole = recovery.hand_back
 
@@ -204,7 +226,10 @@ def _hand_over_restarts():
 
 
 @mutant('callbacks-again', 'callbacks are run from the first on, done or not',
-        'test_callbacks.Going.test_what_is_done_is_not_done_again')
+        'test_callbacks.Going.test_what_is_done_is_not_done_again',
+        'faults.test_every_call.Mutants.test_callbacks_again',
+        'faults.test_simulation.Mutants.test_callbacks_again',
+        'faults.test_mutants.PlayedToo.test_callbacks_again')
 def _callbacks_again():
     whole = callbacks._perform
 
@@ -219,15 +244,21 @@ def _callbacks_again():
 # Quotas
 
 @mutant('quota-unchecked', 'a claim does not look whether a quota has room',
-        'test_races.ClaimsOfAQuota.test_two_claims_do_not_exceed_it')
+        'test_races.ClaimsOfAQuota.test_two_claims_do_not_exceed_it',
+        'faults.test_every_call.Mutants.test_quota_unchecked',
+        'faults.test_simulation.Mutants.test_quota_unchecked',
+        'faults.test_mutants.PlayedToo.test_quota_unchecked')
 def _quota_unchecked():
-    yield Queue, '_has_room', lambda self, names: True
+    yield Queue, 'has_room', lambda self, names: True
     yield quota.Quota, 'filled', property(lambda self: False)
 
 
 @mutant('quota-unreleased', 'who is done with a quota still counts there',
         'test_quota.TheQuotas.'
-        'test_a_claimed_job_that_went_astray_does_not_fill_a_quota_for_ever')
+        'test_a_claimed_job_that_went_astray_does_not_fill_a_quota_for_ever',
+        'faults.test_every_call.Mutants.test_quota_unreleased',
+        'faults.test_simulation.Mutants.test_quota_unreleased',
+        'faults.test_mutants.PlayedToo.test_quota_unreleased')
 def _quota_unreleased():
     def release(job):
         if IAgent.providedBy(job.parent):
@@ -247,6 +278,13 @@ def _hasty():
 
 
 # What is found only when it is looked for
+
+@mutant('nobody-takes-over', 'nobody is ever silent for long enough to be dead',
+        'faults.test_every_call.Mutants.test_nobody_takes_over',
+        'faults.test_mutants.PlayedToo.test_nobody_takes_over')
+def _nobody_takes_over():
+    yield sightings.Sightings, 'is_dead', lambda self, agents: False
+
 
 @mutant('forgets-strays', 'jobs in an agent that nobody works on are not looked for',
         'faults.test_simulation.Mutants.test_forgets_strays')

@@ -27,6 +27,7 @@ class Stage:
         """Let *world* be the one whose story is told now; None: no more."""
         self.world = world
         self.well = False   # whether what hurts without any fault is over
+        self.claims = True  # whether those who leave the claims to others claim, too
         self.starts = {}    # by the name of an effect, how often its body began
 
 
@@ -99,6 +100,18 @@ class Account(persistent.Persistent):
             stage.world.stand_still(local.getDispatcher())
 
 
+    def tell_attempt_late(self):
+        """No effect, but the number of the attempt as the result.
+
+        The process with the number 1 stands still meanwhile, and others claim it.
+        """
+        attempt = local.getJob()._attempt
+        if local.getDispatcher().number == 1 and not stage.well:
+            stage.well = True
+            stage.world.stand_still(local.getDispatcher(), work=False)
+        return attempt
+
+
 class Unlucky(Exception):
     """What an attempt did not succeed for."""
 
@@ -113,6 +126,21 @@ class TryLater(RetryCommonFourTimes):
 
 def nothing():
     """A job without effects."""
+
+
+def take_late(job):
+    """Take *job*; but the process with the number 1, whose it is, stands still first."""
+    if not stage.well:
+        stage.well = True
+        stage.claims = False
+        stage.world.stand_still(stage.world.process(1))
+        stage.claims = True
+    return True
+
+
+def leave(job):
+    """Take *job*, unless somebody else is just taking it."""
+    return stage.claims
 
 
 def change_by_function(account, name):
@@ -290,6 +318,22 @@ def taken_over(queue, account):
 def taken_for_dead(queue, account):
     _put_with_quota(queue, Job(account.change_late, 'a'), Job(account.change, 'b'))
     return {'a': 1, 'b': 1}
+
+
+@scenario(enrolled=(1, 2), living=(1, 2), long=True)
+def claimed_late(queue, account):
+    # who takes it is taken for dead meanwhile, and nobody else has touched the job
+    for agents, filter in zip(queue.dispatchers.values(), (take_late, leave)):
+        agents['main'].filter = filter
+    queue.put(Job(account.change, 'a'))
+    return {'a': 1}
+
+
+@scenario(enrolled=(1, 2), living=(1, 2), long=True)
+def told_late(queue, account):
+    # who does it is taken for dead, and brings its result while another one has it
+    queue.put(account.tell_attempt_late)
+    return {}
 
 
 @scenario(parks=True, starts=3, long=True)

@@ -54,6 +54,7 @@ class Simulation:
         self.baton.echo = echo
         self.model = Model(self.baton.note)
         self.model.prompt = self.profile.quiet
+        self.model.alone = self.profile.dispatchers == 1
         self.over = False      # the trouble is
         self.cluster = self.storm = self.watcher = None
         self.workers = []

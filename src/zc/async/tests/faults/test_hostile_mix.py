@@ -13,20 +13,28 @@ from ...runtime.worker import Worker
 COUNT = 300
 
 
-class Mixed(unittest.TestCase):
-    """One real dispatcher with threads, on a FileStorage."""
+class Alone(unittest.TestCase):
+    """A test that leaves no dispatcher and no component behind."""
 
     def setUp(self):
         cleanup.cleanUp()
         self.addCleanup(cleanup.cleanUp)
         self.addCleanup(dispatchers.clear)
 
+
+class Mixed(Alone):
+    """One real dispatcher with threads, on a FileStorage."""
+
     def test_all_end_as_they_have_to_and_harm_nobody(self):
         mix = hostile_mix.Mix(COUNT, seed=1).run()
         self.assertEqual(mix.problems, [])
         self.assertEqual(sum(mix.figures['ends'].values()) + mix.figures['refused'], COUNT)
 
-    def test_the_mix_notices_what_is_wrong(self):
+
+class Notices(Alone):
+    """It is found out where something does not hold."""
+
+    def test_a_result_that_cannot_be_loaded(self):
         # as it would be without the check that a result can be loaded again
         with mock.patch.object(execution, 'probe_both_ways', probe_one_way):
             mix = hostile_mix.Mix(5, names=['result_StateFails'])
@@ -34,7 +42,7 @@ class Mixed(unittest.TestCase):
                 mix.run()
         self.assertTrue(mix.problems)
 
-    def test_a_slot_that_leaks_is_noticed(self):
+    def test_a_slot_that_leaks(self):
         with mock.patch.object(Worker, 'work', lose), \
                 mock.patch.object(hostile_mix, 'PATIENCE', 2):
             mix = hostile_mix.Mix(5, names=['transaction_commits']).run()

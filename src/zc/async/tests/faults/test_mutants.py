@@ -2,8 +2,12 @@
 import json
 import unittest
 
+from . import catalogue
 from . import mutants
+from . import test_every_call
+from . import test_simulation
 from .test_killloop import play
+from ..checkout import needs_checkout
 
 #: What a round of the kill loop is like in which only a few things happen.
 _SMALL = ('--workers', 1, '--backlog', 60, '--jobs', 50, '--poison', 0, '--mean', 0.2,
@@ -33,6 +37,14 @@ PLAYS = {
     'two-commits': ((*_of('effect'), '--strikes', 'kill,kill,kill,kill'), 'dup_fx'),
     'begins-unseen': ((*_of('once'), '--strikes', 'kill,kill,kill,kill'), 'overstart'),
     'hand-over-loses': ((*_of('effect'), '--strikes', 'kill,kill'), 'unfinished'),
+    'nobody-takes-over': ((*_of('effect'), '--strikes', 'kill,kill'), 'unfinished'),
+    'hand-over-restarts': (
+        (*_of('callback'), '--strikes', 'kill,kill,kill,kill'), 'dup_fx'),
+    'callbacks-again': (
+        (*_of('callback'), '--strikes', 'kill,kill,kill,kill'), 'dup_fx'),
+    'keeps-effects-of-failures': ((*_of('failing'), '--strikes', 'wait'), 'ghost_fx'),
+    'quota-unchecked': ((*_of('one'), '--strikes', 'wait'), 'over_quota'),
+    'quota-unreleased': ((*_of('one'), '--strikes', 'wait'), 'unfinished'),
 }
 #: Those that no other test catches.
 ONLY_PLAYED = ('no-token', 'forgets-outcomes', 'hasty')
@@ -87,6 +99,34 @@ class Table(unittest.TestCase):
         with self.assertRaisesRegex(KeyError, 'no-such'):
             with mutants.applied('no-such'):
                 pass
+
+
+class Listed(unittest.TestCase):
+    """Whoever reads docs/reliability.rst learns what catches which mutant."""
+
+    maxDiff = None
+
+    @needs_checkout
+    def test_the_page_lists_all_that_have_to_be_found(self):
+        page = catalogue.PAGE.read_text(encoding='utf-8')
+        self.assertEqual(catalogue.listed(page), catalogue.text().strip(),
+                         'bin/py -m zc.async.tests.faults.catalogue writes the list')
+
+    def test_each_is_caught_by_a_harness_and_not_by_unit_tests_alone(self):
+        for name, mutant in mutants.TABLE.items():
+            harnesses = [test for test in mutant.caught_by if test.startswith('faults.')]
+            with self.subTest(name):
+                self.assertTrue(harnesses)
+
+    def test_all_that_catch_it_are_named(self):
+        for module, case, names in (
+                ('test_every_call', 'Mutants', test_every_call.FOUND),
+                ('test_simulation', 'Mutants', test_simulation.FOUND),
+                ('test_mutants', 'Played', set(ONLY_PLAYED)),
+                ('test_mutants', 'PlayedToo', set(PLAYS) - set(ONLY_PLAYED))):
+            for name in names:
+                test = f'faults.{module}.{case}.test_{name.replace("-", "_")}'
+                self.assertIn(test, mutants.TABLE[name].caught_by)
 
 
 class _Played:

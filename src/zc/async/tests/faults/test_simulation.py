@@ -227,8 +227,7 @@ class OneAtATime(unittest.TestCase):
         self.baton.run_out()
 
 
-class Judgement(unittest.TestCase):
-    """The model tells what must not be."""
+class _Judged(unittest.TestCase):
 
     def setUp(self):
         self.model = Model()
@@ -252,10 +251,32 @@ class Judgement(unittest.TestCase):
         self.assertTrue(any(text in one for one in self.model.problems),
                         self.model.problems)
 
+    def overtake(self, **options):
+        """Let a job that was put later begin before."""
+        other = Spec('p0-1', 'effect', **options)
+        self.model.know(other)
+        self.model.roots['p0-1'] = 'ok'
+        self.model.changed('p0-1', Seen(ACTIVE, 1), 'd1')
+        self.story(PENDING, ACTIVE, COMPLETED)
+
+
+class Acquittal(_Judged):
+    """The model leaves be what may be."""
+
     def test_all_is_well(self):
         self.story(PENDING, ACTIVE, CALLBACKS, COMPLETED)
         self.model.finish()
         self.assertEqual(self.model.problems, [])
+
+    def test_several_dispatchers_may_let_jobs_overtake(self):
+        self.model.alone = False
+        self.overtake()
+        self.model.finish()
+        self.assertFalse(any('began after' in one for one in self.model.problems))
+
+
+class Judgement(_Judged):
+    """The model tells what must not be."""
 
     def test_a_put_that_is_lost(self):
         self.assert_found('was put and is not there')
@@ -328,11 +349,13 @@ class Judgement(unittest.TestCase):
         self.assert_found('had stored its end')
 
     def test_jobs_that_overtake_each_other(self):
-        other = Spec('p0-1', 'effect')
-        self.model.know(other)
-        self.model.roots['p0-1'] = 'ok'
-        self.model.changed('p0-1', Seen(ACTIVE, 1), 'd1')
-        self.story(PENDING, ACTIVE, COMPLETED)
+        self.overtake()
+        self.assert_found('p0-0 began after p0-1')
+
+    def test_jobs_that_overtake_each_other_under_a_quota(self):
+        self.spec.quota = 'one'
+        self.model.alone = False
+        self.overtake(quota='one')
         self.assert_found('p0-0 began after p0-1')
 
     def test_a_job_that_waits_without_a_reason(self):

@@ -234,8 +234,11 @@ class _Holding:
         self._sizes[size] = now
         recent = [one for one, last in self._sizes.items() if now - last < 100]
         room = max(recent) - len(kept)
-        if room < 1 and any(job._attempt for job in kept):
-            room = 1  # it was full of jobs that wait for others
+        if len(new) > room and any(
+                job._attempt or job.status is CALLBACKS for job in kept):
+            # it was full of jobs that wait for others, or became so by such a one
+            room = max(room, 1)
+            new = {job for job in new if job.status is not CALLBACKS}
         if len(new) > room:
             return f'claimed {len(new)} jobs with room for {room}'
         return None

@@ -1,0 +1,177 @@
+"""The page about performance says what the results say, and what is missing."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+import xml.etree.ElementTree
+
+from .checkout import needs_checkout
+from .checkout import ROOT
+from .checkout import run_python
+
+
+def spread(value):
+    return {'median': value, 'min': value * 0.9, 'max': value * 1.1}
+
+
+def summary(storage, measure, value, ratio=None, unit='/s', **more):
+    return {'kind': 'summary', 'storage': storage, 'measure': measure, 'label': measure,
+            'unit': unit, 'runs': 5, 'steady': 4, 'value': spread(value),
+            'ratio': ratio and spread(ratio), 'raw': spread(1000), **more}
+
+
+def peer(system, measure, value, storage='redis', settings='durable'):
+    return {'system': system, 'title': system.title(), 'settings': settings, 'jobs': 3000,
+            'together': False, **summary(storage, measure, value, value / 1000)}
+
+
+CONDITIONS = {'kind': 'conditions', 'runs': 5, 'python': '3.11.7', 'system': 'Linux',
+              'processors': 2, 'versions': {'ZODB': '6.4'}, 'revision': 'abc123'}
+COST = {'commits': 0.061, 'records': 2.5, 'bytes': 812.4, 'pickled': 700}
+RESULTS = [
+    CONDITIONS,
+    summary('filestorage', 'no-op', 350, 0.35),
+    summary('filestorage', 'no-op-10', 1234, 0.83, cost=COST, cost_with_put=COST,
+            cpu_ms=0.7, loads=4.2),
+    summary('filestorage', 'backlog-1k', 900, 0.9),
+    summary('filestorage', 'backlog-1m', 880, 0.88, relative=spread(0.978),
+            reference='backlog-1k', claim_ms={'p50': 3, 'p99': 8.5}),
+    summary('filestorage', 'latency', 1.2, 1.1, 'ms', latencies=250, p50=1.2, p95=30,
+            p99=40),
+    summary('zeo', 'workers-cpu-1', 40, 0.04), summary('zeo', 'workers-cpu-2', 78, 0.08),
+    *(peer(system, measure, value) for system, value in (
+        ('celery', 600), ('procrastinate', 500), ('oban', 700), ('rq', 400),
+        ('dramatiq', 5000)) for measure in ('no-op', 'effect')),
+    *(peer('zc.async', measure, 2000, 'filestorage') for measure in ('no-op', 'effect'))]
+
+
+@needs_checkout
+class Published(unittest.TestCase):
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def publish(self, *lines):
+        """Make the page of these *lines* of results; return its text."""
+        path = self.folder / 'some.jsonl'
+        path.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+        run_python(ROOT / 'bench' / 'publish.py', path, '--docs', self.folder)
+        return (self.folder / 'performance.rst').read_text()
+
+    def rows(self, text):
+        """Return the rows of all tables, each as a list of cells."""
+        found = []
+        for line in text.splitlines():
+            if line.startswith('   * -'):
+                found.append([])
+            if line.startswith(('   * -', '     -')):
+                found[-1].append(line[7:].strip())
+        return found
+
+    def row(self, text, start):
+        [found] = [row for row in self.rows(text) if row[0].startswith(start)]
+        return found
+
+    def test_each_figure_stands_beside_its_floor_and_its_goal(self):
+        text = self.publish(*RESULTS)
+        self.assertEqual(self.row(text, 'no-op jobs, agent of size 10')[1:],
+                         ['0.7', '1', '0.83', 'floor'])
+        self.assertEqual(self.row(text, '… out of the box')[1:],
+                         ['0.4', '0.6', '0.35', '**missed**'])
+        self.assertEqual(self.row(text, 'drain at a backlog of 1,000,000')[3:],
+                         ['0.978; 8.5 ms', 'goal'])
+
+    def test_the_worst_figure_of_a_row_decides(self):
+        text = self.publish(*RESULTS)
+        # the median reaches its goal, p95 not even its floor
+        self.assertEqual(self.row(text, 'commit to start, same process')[3:],
+                         ['1.2 ms; 30 ms', '**missed**'])
+
+    def test_rivals_are_named_with_those_that_were_not_beaten(self):
+        text = self.publish(*RESULTS)
+        found = self.row(text, 'one worker each')
+        self.assertIn('not than dramatiq', found[3])
+        self.assertEqual(found[4], 'floor')
+        lost = [peer('celery', 'effect', 9000)]
+        self.assertEqual(self.row(self.publish(*RESULTS, *lost), 'one worker each')[4],
+                         '**missed**')
+
+    def test_what_was_not_measured_is_said(self):
+        text = self.publish(CONDITIONS)
+        self.assertEqual(self.row(text, 'two workers over ZEO')[3:],
+                         ['not measured', 'not measured'])
+        self.assertEqual(self.row(text, 'one worker each')[4], 'not measured')
+        self.assertNotIn('.. image::', text)
+        self.assertEqual(os.listdir(self.folder / 'performance'), [])
+
+    def test_each_chart_of_the_page_is_there_and_is_svg(self):
+        text = self.publish(*RESULTS)
+        shown = [line.split()[-1] for line in text.splitlines()
+                 if line.startswith('.. image::')]
+        self.assertEqual(shown, [f'performance/{name}.svg' for name in (
+            'peers', 'latency', 'backlog', 'workers')])
+        for name in shown:
+            root = xml.etree.ElementTree.parse(self.folder / name).getroot()
+            self.assertTrue(root.tag.endswith('svg'))
+            self.assertNotIn('nan', (self.folder / name).read_text())
+
+    def test_every_row_of_a_table_has_the_cells_of_its_head(self):
+        width = None
+        for line in self.publish(*RESULTS).split('.. list-table::')[1:]:
+            found = self.rows(line)
+            width = len(found[0])
+            self.assertEqual({len(row) for row in found}, {width})
+        self.assertIsNotNone(width)
+
+    def test_a_run_that_was_broken_off_counts_with_its_samples(self):
+        sample = {'kind': 'sample', 'storage': 'filestorage', 'measure': 'no-op-10',
+                  'label': 'x', 'unit': '/s', 'run': 0, 'value': 900, 'ratio': 0.9,
+                  'raw': 1000, 'steady': True, 'cost': COST}
+        text = self.publish(CONDITIONS, sample, {**sample, 'ratio': 0.7})
+        self.assertEqual(self.row(text, 'no-op jobs, agent of size 10')[3], '0.8')
+
+    def test_a_file_that_is_not_there_is_refused_by_its_name(self):
+        with self.assertRaisesRegex(AssertionError, "'missing.jsonl' is no file"):
+            run_python(ROOT / 'bench' / 'publish.py', 'missing.jsonl')
+
+    def test_what_is_committed_is_made_of_the_results_that_are_kept(self):
+        kept = sorted((ROOT / 'bench' / 'results').glob('*.jsonl'))
+        if not kept:
+            self.skipTest('no results are kept')
+        run_python(ROOT / 'bench' / 'publish.py', '--docs', self.folder)
+        self.assertEqual((self.folder / 'performance.rst').read_text(),
+                         (ROOT / 'docs' / 'performance.rst').read_text())
+
+
+@needs_checkout
+class Compared(unittest.TestCase):
+    """What bench/compare.py makes of pairs."""
+
+    def lines(self, ratios, unit='/s', cost=None):
+        pairs = {('filestorage', 'no-op'): [
+            ({'ratio': 1, 'value': 9, 'unit': unit, **({'cost': COST} if cost else {})},
+             {'ratio': ratio, 'value': 9, 'unit': unit,
+              **({'cost': cost} if cost else {})}) for ratio in ratios]}
+        program = ('import json, sys; sys.path.insert(0, sys.argv[1]); '
+                   'from bench import compare; pairs = eval(sys.argv[2]); '
+                   'print(json.dumps(list(compare.report(pairs))))')
+        return json.loads(subprocess.run(
+            [sys.executable, '-c', program, str(ROOT), repr(pairs)],
+            stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+    def test_a_change_that_all_pairs_show_is_beyond_the_noise(self):
+        self.assertIn('beyond: better', self.lines([1.30, 1.32, 1.28, 1.31, 1.29])[0])
+        self.assertIn('beyond: worse',
+                      self.lines([1.30, 1.32, 1.28, 1.31, 1.29], 'ms')[0])
+
+    def test_pairs_that_disagree_are_within_it(self):
+        self.assertIn('within the noise', self.lines([1.4, 0.8, 1.1, 0.7, 1.2])[0])
+
+    def test_counts_are_told_from_and_to(self):
+        found = self.lines([1, 1, 1], cost={**COST, 'commits': 0.122})
+        self.assertIn('commits a job: 0.061 -> 0.122 (+100.0 %)', found[1])

@@ -1,0 +1,214 @@
+"""The simulation of many workers, and the page that tells what it says.
+
+Real servers are not started here: ``bench/simulate.py --calibrate`` and ``--measure``
+do that, by hand.
+"""
+import contextlib
+import importlib
+import io
+import json
+import os
+import sys
+import tempfile
+import unittest
+
+from . import test_usage
+from .checkout import needs_checkout
+from .checkout import ROOT
+
+#: Costs with which results can be reckoned by hand.
+ROUND = {
+    'commit_cpu': .001, 'record_cpu': 0, 'finish_cpu': 0, 'server_commit_cpu': .001,
+    'server_record_cpu': 0, 'server_load_cpu': 0, 'server_invalidation_cpu': 0,
+    'sync': .002, 'wire': 0, 'load_cpu': 0, 'invalidation_cpu': 0, 'turn_cpu': .001,
+    'turn_job_cpu': 0, 'job_cpu': .001, 'effect_cpu': 0}
+
+
+def simulation(name):
+    """Return the module *name* of the simulation, which stands in the checkout only."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        return importlib.import_module(f'bench.{name}')
+    finally:
+        sys.path.remove(str(ROOT))
+
+
+def costs(kind='zeo', **changed):
+    return simulation('simulation.costs').Costs(kind=kind, **{**ROUND, **changed})
+
+
+@needs_checkout
+class Engine(unittest.TestCase):
+
+    def setUp(self):
+        self.module = simulation('simulation.engine')
+        self.engine = self.module.Engine()
+        self.ends = []
+
+    def work(self, cores, seconds):
+        yield cores.work(seconds)
+        self.ends.append(round(self.engine.now, 6))
+
+    def test_processors_are_shared_evenly(self):
+        cores = self.module.Cores(self.engine, 2)
+        for seconds in (1, 1, 2, 4):
+            self.engine.start(self.work(cores, seconds))
+        self.engine.run(100)
+        # four at half speed up to 2; two at full speed up to 3, one to 5
+        self.assertEqual(self.ends, [2, 2, 3, 5])
+        self.assertEqual(cores.used, 8)
+
+    def test_a_lock_is_given_to_who_has_waited_longest(self):
+        lock = self.module.Lock(self.engine)
+
+        def hold(name):
+            yield lock.take
+            yield self.engine.sleep(1)
+            self.ends.append((name, self.engine.now))
+            lock.free()
+
+        for name in 'abc':
+            self.engine.start(hold(name))
+        self.engine.run(10)
+        self.assertEqual(self.ends, [('a', 1), ('b', 2), ('c', 3)])
+        self.assertEqual(lock.held_for, 3)
+
+    def test_a_signal_ends_a_wait_once_before_its_limit_or_after(self):
+        signal = self.module.Signal(self.engine)
+
+        def wait(limit):
+            yield signal.wait(limit)
+            self.ends.append((limit, self.engine.now))
+
+        for limit in (1, 5, None):
+            self.engine.start(wait(limit))
+        self.engine.plan(3, signal.fire)
+        self.engine.plan(4, signal.fire)
+        self.engine.run(10)
+        self.assertEqual(self.ends, [(1, 1), (5, 3), (None, 3)])
+
+
+@needs_checkout
+class Rates(unittest.TestCase):
+    """What the simulation says, where it can be reckoned by hand."""
+
+    def setUp(self):
+        self.world = simulation('simulation.world')
+        self.workers = simulation('simulation.workers')
+
+    def simulate(self, costs, policy=None, **plan):
+        policy = self.workers.Policy(neighbour_loads=0, **(policy or {}))
+        return self.world.simulate(
+            costs, self.world.Plan(policy=policy, **{'seconds': 4.0, **plan}))
+
+    def test_raw_commits_are_limited_by_the_lock(self):
+        # 1 ms here, 3 ms with the lock
+        self.assertAlmostEqual(self.world.raw(costs(), 1, 9), 250, delta=2)
+        self.assertAlmostEqual(self.world.raw(costs(), 2, 9), 333, delta=3)
+        self.assertAlmostEqual(self.world.raw(costs(), 8, 9), 333, delta=3)
+
+    def test_jobs_with_an_effect_do_not_exceed_the_commits_of_the_storage(self):
+        found = self.simulate(costs(), {'size': 10}, workers=4, cores=9,
+                              work=self.workers.Work(effect=True))
+        self.assertGreaterEqual(found['commits_per_job'], 1)
+        self.assertLess(found['rate'], 333)
+        self.assertGreater(found['locked'], 0.9)
+
+    def test_groups_let_jobs_without_effects_exceed_the_commits(self):
+        found = self.simulate(costs(), {'size': 20}, cores=9)
+        self.assertLess(found['commits_per_job'], 0.2)
+        self.assertGreater(found['rate'], 333)
+
+    def test_claims_of_the_oldest_jobs_conflict_and_those_of_own_shards_do_not(self):
+        plan = {'workers': 8, 'cores': 20}
+        oldest = self.simulate(costs(), {'size': 5, 'oldest': True}, **plan)
+        own = self.simulate(costs(), {'size': 5, 'oldest': False}, **plan)
+        self.assertGreater(oldest['conflicts_per_turn'], 0.3)
+        self.assertLess(own['conflicts_per_turn'], 0.01)
+        self.assertGreater(own['rate'], oldest['rate'])
+
+    def test_each_commit_is_told_to_all_clients_where_the_server_tells_of_them(self):
+        telling = costs(server_invalidation_cpu=.0001)
+        alone = self.simulate(telling, workers=1, cores=9)
+        among = self.simulate(telling, workers=1, cores=9, idle_clients=500)
+        self.assertGreater(alone['rate'], 2 * among['rate'])
+        asked = self.simulate(costs('postgresql', server_invalidation_cpu=.0001),
+                              workers=1, cores=9, idle_clients=500)
+        self.assertGreater(asked['rate'], 0.8 * alone['rate'])
+
+    def test_a_backlog_is_done_once_and_a_quota_bounds_what_runs(self):
+        work = self.workers.Work(outside=0.1, quota=2)
+        found = self.simulate(costs(), {'size': 10, 'oldest': False}, workers=3,
+                              cores=9, backlog=40, seconds=60.0, work=work)
+        self.assertEqual(found['jobs'], 40)
+        # two at a time, a tenth of a second each
+        self.assertLess(found['rate'], 20)
+
+    def test_jobs_that_are_put_meanwhile_are_done(self):
+        found = self.simulate(costs(), workers=2, cores=9, rate=20.0, seconds=20.0)
+        self.assertAlmostEqual(found['rate'], 20, delta=4)
+
+    def test_the_same_seed_gives_the_same(self):
+        runs = [self.simulate(costs(), workers=3, seed=7) for _number in range(2)]
+        self.assertEqual(*runs)
+
+    def test_a_file_storage_is_not_shared(self):
+        with self.assertRaisesRegex(ValueError, 'opened by one process, not by 2'):
+            self.simulate(costs('filestorage'), workers=2)
+
+
+@needs_checkout
+class Command(unittest.TestCase):
+
+    def setUp(self):
+        self.simulate = simulation('simulate')
+        self.costs = simulation('simulation.costs')
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def run_command(self, *arguments):
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            self.simulate.main(arguments)
+        return out.getvalue()
+
+    def test_a_prediction_has_a_row_for_each_number_of_workers(self):
+        printed = self.run_command(
+            '--storage', 'zeo', '--workers', '1,3', '--seconds', '1')
+        rows = [line.split() for line in printed.splitlines()[2:]]
+        self.assertEqual([row[0] for row in rows], ['1', '3'])
+        self.assertGreater(float(rows[0][1]), 10)
+
+    def test_costs_are_kept_and_those_of_other_storages_stay(self):
+        path = os.path.join(self.folder, 'costs.json')
+        self.costs.save({'raw': 1}, {'zeo': costs()}, path)
+        self.costs.save({'raw': 2}, {'postgresql': costs('postgresql', wire=.5)}, path)
+        conditions, found = self.costs.load(path)
+        self.assertEqual(conditions, {'zeo': {'raw': 1}, 'postgresql': {'raw': 2}})
+        self.assertEqual(found['zeo'], costs())
+        self.assertEqual(found['postgresql'].wire, .5)
+
+    def test_a_check_scales_by_the_raw_rate_of_its_minute(self):
+        check = simulation('simulation.check')
+        result = {'storage': 'zeo', 'subject': 'raw', 'processes': 1, 'raw': 125.0,
+                  'raw_before': 100.0, 'raw_after': 150.0, 'rate': 125.0, 'processors': 2}
+        # half of what the costs say: it was a slow minute
+        self.assertAlmostEqual(check.predict(costs(), result), 125, delta=2)
+        path = os.path.join(self.folder, 'results.jsonl')
+        with open(path, 'w', encoding='utf-8') as file:
+            print(json.dumps(result), file=file)
+        printed = self.run_command('--check', path)
+        self.assertIn('125/s', printed)
+        self.assertIn('not steady', printed)
+
+
+def test_suite():
+    suite = unittest.TestSuite()
+    load = unittest.defaultTestLoader.loadTestsFromTestCase
+    for case in (Engine, Rates, Command):
+        suite.addTest(load(case))
+    path = ROOT / 'docs' / 'scaling.rst'
+    if path.exists():
+        suite.addTest(test_usage.page(str(path)))
+    return suite
