@@ -45,6 +45,10 @@ class Child:
             raise
         return self
 
+    def tell(self):
+        """Let the child go on to what it does next."""
+        print(file=self._process.stdin, flush=True)
+
     def hear(self):
         """Return what the child says next.  Raise `ChildFailed` if it is gone."""
         line = self._process.stdout.readline()

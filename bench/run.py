@@ -6,9 +6,11 @@ import argparse
 import dataclasses
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import signal
+import subprocess
 import sys
 
 # A script's own folder is not on the path of bin/py.
@@ -18,12 +20,30 @@ from bench import report  # noqa: E402
 from bench.children import ChildFailed  # noqa: E402
 from bench.measures import MEASURES  # noqa: E402
 from bench.measures import Plan  # noqa: E402
-from bench.measures import sample  # noqa: E402
+from bench.measures import Samples  # noqa: E402
 from bench.storages import KINDS  # noqa: E402
+from bench.storages import Missing  # noqa: E402
 
 #: What the short form does otherwise, unless the command line says more.
-SHORT = {'jobs': 300, 'runs': 1, 'raw_seconds': 0.3, 'remote_latencies': 3,
-         'repeat': False}
+SHORT = {'jobs': 300, 'runs': 1, 'raw_seconds': 0.2, 'latencies': 20,
+         'latency_seconds': 8, 'first': 300, 'backlog_share': 0.05,
+         'memory_jobs': 5000, 'memory_slices': 5, 'idle_seconds': 6, 'repeat': False}
+#: What the short form leaves out, unless the command line names it; and what it
+#: leaves out besides on all storages but the first.
+LONG = ('producers-2', 'producers-8', *(
+    f'workers-{kind}-{number}' for kind in ('no-op', 'effect', 'cpu', 'io')
+    for number in (1, 2, 4, 8) if number > 2 or kind in ('no-op', 'io')))
+ELSEWHERE = ('effect-10', 'ten-effects', 'callback', 'quota-1', 'serial', 'parallel',
+             'backlog-1k', 'backlog-10k', 'backlog-100k', 'blocked-100k',
+             'unwanted-100k', 'idle')
+#: What the table of floors asks for.
+FLOORS = {
+    'filestorage': (
+        'put', 'bulk', 'no-op', 'no-op-10', 'effect', 'effect-10', 'latency',
+        'backlog-1k', 'backlog-1m', 'blocked-100k', 'unwanted-100k', 'memory', 'idle'),
+    'zeo': ('remote latency', 'producers-8', 'workers-effect-1', 'workers-effect-2',
+            'workers-effect-8', 'workers-no-op-8', 'idle'),
+    'postgresql': ('remote latency',)}
 #: The distributions whose versions belong to a result.
 DISTRIBUTIONS = ('zc.async', 'ZODB', 'ZEO', 'RelStorage', 'transaction',
                  'persistent', 'BTrees', 'Twisted')
@@ -32,19 +52,31 @@ DISTRIBUTIONS = ('zc.async', 'ZODB', 'ZEO', 'RelStorage', 'transaction',
 def arguments(argv):
     """Return what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--storage', type=_names_of(KINDS), default=list(KINDS),
+    parser.add_argument('--storage', type=_names_of(KINDS),
                         help=f'some of {",".join(KINDS)}; by default all')
-    parser.add_argument('--measure', type=_names_of(MEASURES), default=list(MEASURES),
+    parser.add_argument('--measure', type=_names_of(MEASURES),
                         help=f'some of {",".join(MEASURES)}; by default all')
-    parser.add_argument('--jobs', type=_positive, help='in a backlog (1000)')
+    parser.add_argument('--jobs', type=_positive, help='in a backlog (5000, 3000 or '
+                        '1000, as the storage can bear)')
     parser.add_argument('--size', type=_positive, help='of the agent (3)')
     parser.add_argument('--runs', type=_positive, help='of each measure (5)')
     parser.add_argument('--poll-interval', type=float,
                         help='seconds between polls of the dispatcher (5)')
+    parser.add_argument('--first', type=_positive, help='jobs that are done in front '
+                        'of a large backlog (1000)')
+    parser.add_argument('--backlog-share', type=float, help='of the sizes of the large '
+                        'backlogs (1)')
+    parser.add_argument('--memory-jobs', type=_positive, help='(1000000)')
+    parser.add_argument('--idle-seconds', type=float, help='(600)')
+    parser.add_argument('--latencies', type=_positive, help='in all runs (250)')
     parser.add_argument('--json', metavar='FILE',
                         help='also write all samples and medians, a line of JSON each')
-    parser.add_argument('--short', action='store_true',
-                        help='one run of 300 jobs each: under two minutes')
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument('--short', action='store_true',
+                     help='one run of 300 jobs each, and no large backlogs')
+    how.add_argument('--floors', action='store_true',
+                     help='only what the table of floors asks for')
+    how.add_argument('--all', action='store_true', help='everything, as without this')
     return parser.parse_args(argv)
 
 
@@ -85,19 +117,35 @@ def conditions(plan):
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
-    return {**dataclasses.asdict(plan), 'python': platform.python_version(),
-            'system': platform.system(), 'processors': os.cpu_count(),
+    return {**dataclasses.asdict(plan), 'revision': _revision(),
+            'python': platform.python_version(), 'system': platform.system(),
+            'processors': os.cpu_count(),
             'versions': versions}
+
+
+def _revision():
+    """Return the commit that is measured, with a ``+`` where it was changed, or None."""
+    here = os.path.dirname(os.path.abspath(__file__))
+
+    def git(*words):
+        return subprocess.run(['git', *words], cwd=here, capture_output=True, text=True,
+                              check=True).stdout.strip()
+
+    try:
+        return git('rev-parse', 'HEAD') + ('+' if git('status', '--porcelain') else '')
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 class Results:
     """Where results go: a file of JSON lines, if one is wanted."""
 
     def __init__(self, path):
+        self.failures = 0
         self._file = None if path is None else open(path, 'w', encoding='utf-8')
 
     def add(self, kind, data):
-        """Write *data*, which is of the *kind* conditions, sample or summary."""
+        """Write *data*, which is of this *kind*; see the README."""
         if self._file is not None:
             print(json.dumps({'kind': kind, **data}), file=self._file, flush=True)
 
@@ -106,26 +154,77 @@ class Results:
             self._file.close()
 
 
+def chosen(options, kind):
+    """Return the names of what is measured on a storage of this *kind*."""
+    if options.storage is not None and kind not in options.storage:
+        return ()
+    if options.measure is not None:
+        return options.measure
+    if options.floors:
+        return FLOORS.get(kind, ())
+    if options.short:
+        left_out = LONG if kind == next(iter(KINDS)) else (*LONG, *ELSEWHERE)
+        return [name for name in MEASURES if name not in left_out]
+    return list(MEASURES)
+
+
+def with_references(names, kind):
+    """Return the measures *names* of this *kind*, and those they are set beside."""
+    names = [name for name in names if kind in MEASURES[name].kinds]
+    wanted = {*names, *(MEASURES[name].reference for name in names)}
+    return [measure for name, measure in MEASURES.items() if name in wanted]
+
+
 def measure_all(options, plan, results):
     """Take all samples of all storages; print a table for each storage."""
-    for kind in options.storage:
-        measures = [MEASURES[name] for name in options.measure
-                    if kind in MEASURES[name].kinds]
-        samples = {measure: [] for measure in measures}
-        # run by run, so that a slow minute is shared by all
-        for run in range(plan.runs):
-            for measure in measures:
-                _progress(f'{kind}, run {run + 1} of {plan.runs}: {measure.label}')
-                found = sample(measure, kind, run, plan)
-                results.add('sample', found)
-                samples[measure].append(found)
-        _progress('')
-        summaries = [report.summary(found) for found in samples.values()]
+    for kind, store in KINDS.items():
+        measures = with_references(chosen(options, kind), kind)
+        if not measures:
+            continue
+        try:
+            with store.hosted():
+                summaries = _measure(kind, measures, plan, results)
+        except Missing as reason:
+            print(f'{store.title}: left out, {reason}\n', flush=True)
+            continue
         for found in summaries:
             results.add('summary', found)
         for line in report.table(kind, summaries) if summaries else ():
             print(line)
         print(flush=True)
+
+
+def _measure(kind, measures, plan, results):
+    """Return the summaries of the *measures* of one kind of storage.
+
+    One that fails is told, and not tried again.
+    """
+    samples = {measure: [] for measure in measures}
+    with Samples(kind, plan) as taking:
+        # run by run, so that a slow minute is shared by all
+        for run in range(plan.runs):
+            now = {}
+            for measure in [one for one in samples if not (run and one.once)]:
+                _progress(f'{kind}, run {run + 1} of {plan.runs}: {measure.label}')
+                try:
+                    found = now[measure.name] = taking.take(measure, run)
+                except (ChildFailed, ValueError) as error:
+                    _failed(results, kind, measure, run, error)
+                    del samples[measure]
+                    continue
+                report.relate(found, measure.reference, now)
+                samples[measure].append(found)
+                results.add('sample', found)
+    _progress('')
+    return [report.summary(found) for found in samples.values() if found]
+
+
+def _failed(results, kind, measure, run, error):
+    _progress('')
+    print(f'{kind}, {measure.name}: {error}', file=sys.stderr, flush=True)
+    results.failures += 1
+    results.add('failure', {'storage': kind, 'measure': measure.name, 'run': run,
+                            'error': f'{error}'})
 
 
 def _progress(text):
@@ -134,23 +233,25 @@ def _progress(text):
 
 
 def main(argv=None):
-    """Do what the command line *argv* says."""
+    """Do what the command line *argv* says; return the exit status."""
     options = arguments(argv)
     plan = planned(options)
+    # that a client or a server leaves is no news here
+    logging.getLogger('ZEO').setLevel(logging.ERROR)
     # as Ctrl-C does: the blocks end, and with them servers and folders
     signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(143))
     results = Results(options.json)
     try:
         results.add('conditions', conditions(plan))
-        print(f'{plan.jobs} jobs, agent of size {plan.size}, median of {plan.runs} '
+        print(f'{plan.jobs or "some thousand"} jobs, agent of size {plan.size} '
+              f'unless said, median of {plan.runs} '
               f'runs, poll interval {plan.poll_interval:g} s; '
               f'commits, records, bytes and CPU are per job.\n')
         measure_all(options, plan, results)
-    except ChildFailed as error:
-        sys.exit(f'{error}')
     finally:
         results.close()
+    return 1 if results.failures else 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -4,7 +4,9 @@ A store is described by plain data, so that another process can open it.
 """
 import contextlib
 import glob
+import itertools
 import os
+import signal
 
 import ZODB
 from ZODB.FileStorage import FileStorage
@@ -12,15 +14,33 @@ from ZODB.utils import p64
 from ZODB.utils import u64
 
 from bench import children
+from zc.async_.tests import servers
+
+_numbers = itertools.count()
+
+
+class Missing(Exception):
+    """What a storage needs is not installed here; the text says what."""
 
 
 class Store:
     """A fresh database in *folder*, from `made` to the end of its block."""
 
     kind = title = None
+    #: Jobs in a backlog, unless somebody says how many.
+    usual_jobs = 5000
 
     def __init__(self, folder):
         self.folder = folder
+
+    @classmethod
+    @contextlib.contextmanager
+    def hosted(cls):
+        """Keep running what all stores of this kind share, within the block.
+
+        Raise `Missing` if that cannot be.
+        """
+        yield
 
     @contextlib.contextmanager
     def served(self):
@@ -88,6 +108,7 @@ class Zeo(File):
 
     kind = 'zeo'
     title = 'ZEO over loopback, on a FileStorage'
+    usual_jobs = 3000
 
     def __init__(self, folder, address=None):
         super().__init__(folder)
@@ -111,6 +132,7 @@ class Sqlite(Store):
 
     kind = 'relstorage'
     title = 'RelStorage on SQLite'
+    usual_jobs = 3000
 
     def open(self):
         from relstorage.adapters.sqlite.adapter import Sqlite3Adapter
@@ -125,7 +147,78 @@ class Sqlite(Store):
         return '*.sqlite3*'
 
 
-KINDS = {cls.kind: cls for cls in (File, Zeo, Sqlite)}
+class Server(servers.PostgreSQL):
+    """PostgreSQL with the settings that it has by itself, so with fsync."""
+
+    @classmethod
+    def start(cls):
+        """Start the server."""
+        cls.server = servers.Process(
+            [os.path.join(cls._programs, 'postgres'), '-D',
+             os.path.join(cls._folder, 'data'), '-p', cls.port, '-k', cls._folder,
+             '-c', 'listen_addresses=127.0.0.1'],
+            cls._folder, 'postgresql', {'LC_ALL': 'C'}, stop=signal.SIGINT,
+            **cls._account)
+        cls._made.callback(cls.server.end)
+        servers.wait_until(lambda: not cls.server.running or cls._ready(),
+                           'PostgreSQL answers')
+        if not cls.server.running:
+            raise AssertionError(f'PostgreSQL ended:\n{cls.server.said()}')
+
+
+class Postgresql(Store):
+
+    kind = 'postgresql'
+    title = 'RelStorage on PostgreSQL, with fsync'
+    usual_jobs = 1000
+
+    def __init__(self, folder, dsn=None):
+        super().__init__(folder)
+        self._dsn = dsn
+
+    @classmethod
+    @contextlib.contextmanager
+    def hosted(cls):
+        Server.setUp()
+        try:
+            if Server.missing:
+                raise Missing(Server.missing)
+            yield
+        finally:
+            Server.tearDown()
+
+    @contextlib.contextmanager
+    def served(self):
+        name = f'bench{next(_numbers)}'
+        Server.database(name)
+        self._dsn = Server.dsn(name)
+        try:
+            yield
+        finally:
+            with contextlib.closing(Server.connect('postgres')) as connection:
+                connection.cursor().execute(f'DROP DATABASE {name} WITH (FORCE)')
+
+    def describe(self):
+        return {**super().describe(), 'dsn': self._dsn}
+
+    def open(self):
+        from relstorage.adapters.postgresql import PostgreSQLAdapter
+        from relstorage.options import Options
+        from relstorage.storage import RelStorage
+        options = Options()
+        return ZODB.DB(RelStorage(
+            PostgreSQLAdapter(dsn=self._dsn, options=options), options=options))
+
+    def _size(self):
+        """Tables and indexes, in steps of a page of 8 KiB each."""
+        import psycopg2
+        with contextlib.closing(psycopg2.connect(self._dsn)) as connection:
+            cursor = connection.cursor()
+            cursor.execute('SELECT pg_database_size(current_database())')
+            return cursor.fetchone()[0]
+
+
+KINDS = {cls.kind: cls for cls in (File, Zeo, Sqlite, Postgresql)}
 
 
 def described(description):

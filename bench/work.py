@@ -1,11 +1,23 @@
 """What the jobs of the bench do.  Workers find these by module and name."""
+import hashlib
+import itertools
 import queue
+import threading
 import time
 
 import persistent
 
 #: When the bodies of `stamp` began, as ``(number, seconds)``; in one process.
 stamps = queue.SimpleQueue()
+#: Rounds of `compute`: some 5 ms, and always the same work.
+ROUNDS = 8000
+#: Seconds of `linger`.
+PAUSE = 0.02
+
+_calls = itertools.count(1)
+_limit = 0
+#: Set when `tick` was called as often as `tell_after` said, in one process.
+enough = threading.Event()
 
 
 class Cell(persistent.Persistent):
@@ -18,9 +30,64 @@ def nothing():
     """Do nothing."""
 
 
-def increment(cell):
-    """Change one object."""
-    cell.value += 1
+def increment(*cells):
+    """Change each of the *cells*."""
+    for cell in cells:
+        cell.value += 1
+
+
+def called(_result):
+    """Do nothing, as a callback."""
+
+
+def part(number):
+    """Do nothing, as a part of a workflow, but return *number*."""
+    return number
+
+
+def results(*jobs):
+    """End a workflow: return what its parts returned."""
+    return [job.result for job in jobs]
+
+
+def compute():
+    """Keep a processor busy, and hold the interpreter's lock."""
+    found = b''
+    for _number in range(ROUNDS):
+        found = hashlib.sha256(found).digest()
+
+
+def linger():
+    """Wait for something outside."""
+    time.sleep(PAUSE)
+
+
+def blocked():
+    """Be never done: its quota is full."""
+    raise AssertionError('a job was done whose quota has no room')
+
+
+def unwanted():
+    """Be never done: `is_wanted` refuses it."""
+    raise AssertionError('a job was done that the filter refuses')
+
+
+def is_wanted(job):
+    """A filter: whether *job* is not `unwanted`."""
+    return job.kind.rpartition('.')[2] != 'unwanted'
+
+
+def tell_after(count):
+    """Let `enough` be set by that many calls of `tick`."""
+    global _calls, _limit
+    _calls, _limit = itertools.count(1), count
+    enough.clear()
+
+
+def tick():
+    """Do nothing, but be counted."""
+    if next(_calls) == _limit:
+        enough.set()
 
 
 def stamp(number):

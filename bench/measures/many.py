@@ -1,0 +1,131 @@
+"""Many processes at once: those that put, and those that work."""
+import contextlib
+import time
+
+from bench import children
+from bench import jobs
+from bench.measures.base import install
+from bench.measures.base import Measure
+from bench.measures.base import per_job
+from bench.measures.base import put
+from bench.measures.base import seen
+from bench.measures.base import SEVERAL
+from bench.tasks import common
+
+#: Seconds between two looks at a backlog that several work off.
+LOOK = 0.02
+#: The part of a backlog that is done while not all work yet, and when some have
+#: nothing left: it does not count for the rate.
+BEGINNING, END = 0.1, 0.05
+
+
+@contextlib.contextmanager
+def _several(number, role, store, **task):
+    """Have *number* processes with the task *role*, ready, within the block."""
+    with contextlib.ExitStack() as stack:
+        found = [stack.enter_context(children.Child(
+            role, store.folder, store=store.describe(), **task))
+            for _number in range(number)]
+        for child in found:
+            child.hear()
+        yield found
+
+
+class Producers(Measure):
+    """*number* processes that put jobs one by one."""
+
+    kinds = SEVERAL
+
+    def __init__(self, number):
+        super().__init__(f'producers-{number}', f'put one by one by {number}')
+        self.about = (('producers', number), ('job', 'no-op'))
+        self._number = number
+        if number > 1:
+            self.reference = 'producers-1'
+
+    def take(self, store, plan, prepared):
+        each = max(1, plan.jobs_of(store) // self._number)
+        count, mark = each * self._number, store.mark()
+        with _several(self._number, 'produce', store, count=each) as producers:
+            for one in producers:
+                one.tell()
+            answers = [one.hear() for one in producers]
+        seconds = max(one['end'] for one in answers) - min(
+            one['start'] for one in answers)
+        with contextlib.closing(store.open()) as db:
+            with common.connected(db) as connection:
+                if common.left(connection)[0] != count:
+                    raise ValueError(f'not all of {count} jobs are in line')
+        return {'value': count / seconds, 'jobs': count, 'puts': count,
+                'conflicts': sum(one['conflicts'] for one in answers) / count,
+                'cost': per_job(store.cost(mark), count)}
+
+
+class Workers(Measure):
+    """*number* processes that work a backlog off."""
+
+    kinds = SEVERAL
+
+    def __init__(self, kind, number, share, size):
+        super().__init__(f'workers-{kind}-{number}', f'{kind}, done by {number}')
+        self.about = (('workers', number), ('job', kind), ('size', size))
+        self._kind, self._number, self._share, self._size = kind, number, share, size
+        if number > 1:
+            self.reference = f'workers-{kind}-1'
+        if kind != 'effect' or number > 2:
+            self.kinds = ('zeo',) if number not in (1, 4) else SEVERAL
+
+    def _count(self, store, plan):
+        return max(20, int(plan.jobs_of(store) * self._share))
+
+    def prepare(self, store, plan):
+        count = self._count(store, plan)
+        install(store, self._kind, count=count)
+        put(store, self._kind, count)
+
+    def take(self, store, plan, prepared):
+        count, mark = self._count(store, plan), store.mark()
+        with _several(self._number, 'work_with_others', store, size=self._size,
+                      poll_interval=plan.poll_interval) as workers:
+            with contextlib.closing(store.open()) as db:
+                with common.connected(db) as connection:
+                    for one in workers:
+                        one.tell()
+                    rate = _watch(connection, count)
+                    for one in workers:
+                        one.tell()
+                    answers = [one.hear() for one in workers]
+                    connection.sync()
+                    jobs.check(connection, self._kind, count)
+        found = seen(answers, count)
+        found['extra']['claims_of'] = [one['claims'] for one in answers]
+        return {'value': rate, 'jobs': count, 'cost': per_job(store.cost(mark), count),
+                **found}
+
+
+def _watch(connection, count):
+    """Return the rate of *count* jobs, between the beginning and the end."""
+    looks = [(time.perf_counter(), count)]
+    limit = looks[0][0] + common.LIMIT + count / common.SLOWEST
+    while looks[-1][1]:
+        if looks[-1][0] > limit:
+            raise ValueError(f'{looks[-1][1]} of {count} jobs were not done in time')
+        time.sleep(LOOK)
+        left = sum(common.left(connection))
+        looks.append((time.perf_counter(), left))
+    counted = [look for look in looks
+               if END * count <= look[1] <= (1 - BEGINNING) * count]
+    if len(counted) < 2:
+        # so few that they were gone between two looks
+        counted = [looks[0], looks[-1]]
+    (start, first), (end, last) = counted[0], counted[-1]
+    return (first - last) / (end - start)
+
+
+NUMBERS = (1, 2, 4, 8)
+MEASURES = (
+    *map(Producers, NUMBERS),
+    *(Workers(kind, number, share, size)
+      for kind, share, size in (('no-op', 2, 10), ('effect', 1, 10), ('cpu', 0.3, 3),
+                                ('io', 0.6, 10))
+      for number in NUMBERS))

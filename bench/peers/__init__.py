@@ -1,0 +1,1 @@
+"""zc.async beside the systems that people would use instead."""

@@ -1,0 +1,1 @@
+"""From files of results to the page that tells of them."""

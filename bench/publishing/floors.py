@@ -1,0 +1,152 @@
+"""The table of floors and goals: what must hold, and what is held against it."""
+import dataclasses
+
+from bench.chart import number
+from bench.publishing.facts import spread
+
+GOAL, FLOOR, MISSED, UNKNOWN = 'goal', 'floor', '**missed**', 'not measured'
+#: From the worst to the best.
+_ORDER = (MISSED, UNKNOWN, FLOOR, GOAL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Limit:
+    """One figure: where it is found, and its floor and goal.
+
+    *path* are the keys in a summary; a mapping with a median stands for it.
+    """
+
+    storage: str
+    measure: str
+    path: tuple
+    floor: float
+    goal: float
+    most: bool = False      # the figure may not exceed them, else it must reach them
+    scale: float = 1
+    unit: str = ''
+
+    def value(self, facts):
+        found = facts.get(self.storage, self.measure)
+        for name in self.path:
+            found = found.get(name) if isinstance(found, dict) else None
+        found = spread({'it': found}, 'it')
+        return None if found is None else found * self.scale
+
+    def verdict(self, facts):
+        value = self.value(facts)
+        if value is None:
+            return UNKNOWN
+        for bound, name in ((self.goal, GOAL), (self.floor, FLOOR)):
+            if value <= bound if self.most else value >= bound:
+                return name
+        return MISSED
+
+    def shown(self, facts):
+        value = self.value(facts)
+        return UNKNOWN if value is None else number(value) + self.unit
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A line of the table."""
+
+    what: str
+    limits: tuple
+
+    def cells(self, facts):
+        """Return what, floor, goal, measured and the verdict, as text."""
+        found = [limit.verdict(facts) for limit in self.limits]
+        return (self.what,
+                '; '.join(number(one.floor) + one.unit for one in self.limits),
+                '; '.join(number(one.goal) + one.unit for one in self.limits),
+                '; '.join(one.shown(facts) for one in self.limits),
+                min(found, key=_ORDER.index))
+
+
+def _ratio(measure, floor, goal, storage='filestorage', name='ratio'):
+    return Limit(storage, measure, (name,), floor, goal)
+
+
+def _latency(storage, measure, floors, goals):
+    return tuple(Limit(storage, measure, (name,), floor, goal, most=True, unit=' ms')
+                 for name, floor, goal in zip(('p50', 'p95'), floors, goals))
+
+
+def _conflicts(measure):
+    return Limit('zeo', measure, ('conflicts',), 1, 0.1, most=True, scale=100, unit=' %')
+
+
+def _most(storage, measure, path, floor, goal, unit=''):
+    return Limit(storage, measure, path, floor, goal, most=True, unit=unit)
+
+
+ROWS = (
+    Row('no-op jobs, agent of size 10: drain ÷ raw rate',
+        (_ratio('no-op-10', 0.7, 1),)),
+    Row('… commits; bytes, per job',
+        (_most('filestorage', 'no-op-10', ('cost', 'commits'), 0.15, 0.05),
+         _most('filestorage', 'no-op-10', ('cost', 'bytes'), 900, 600))),
+    Row('… out of the box, size 3', (_ratio('no-op', 0.4, 0.6),)),
+    Row('jobs with one effect, size 10: drain ÷ raw rate; commits per job',
+        (_ratio('effect-10', 0.4, 0.6),
+         _most('filestorage', 'effect-10', ('cost', 'commits'), 1.3, 1.1))),
+    Row('put one by one ÷ raw rate; a thousand in one commit ÷ raw rate',
+        (_ratio('put', 0.5, 0.7), _ratio('bulk', 4, 8))),
+    Row('commit to start, same process, p50; p95',
+        _latency('filestorage', 'latency', (3, 10), (1.5, 5))),
+    Row('… over ZEO', _latency('zeo', 'remote latency', (8, 25), (4, 12))),
+    Row('… on PostgreSQL', _latency('postgresql', 'remote latency', (20, 80), (6, 25))),
+    Row('drain at a backlog of 1,000,000 ÷ at 1,000; claim p99',
+        (_ratio('backlog-1m', 0.8, 0.95, name='relative'),
+         _most('filestorage', 'backlog-1m', ('claim_ms', 'p99'), 50, 10, ' ms'))),
+    Row('… behind 100,000 that a full quota blocks; that no agent wants',
+        (_ratio('blocked-100k', 0.7, 0.9, name='relative'),
+         _ratio('unwanted-100k', 0.7, 0.9, name='relative'))),
+    Row('two workers over ZEO, one effect ÷ one worker',
+        (_ratio('workers-effect-2', 1.5, 1.8, 'zeo', 'relative'),)),
+    Row('conflicts of 8 workers, with effects; without; of 8 producers',
+        tuple(map(_conflicts, ('workers-effect-8', 'workers-no-op-8', 'producers-8')))),
+    Row('a million jobs put, run and pruned: growth of memory; packed database',
+        (_most('filestorage', 'memory', ('extra', 'growth_mb'), 20, 5, ' MB'),
+         _most('filestorage', 'memory', ('extra', 'packed_mb'), 5, 1, ' MB'))),
+    *(Row(f'idle process, {title}: share of a core; commits in 10 minutes',
+          (_most(storage, 'idle', ('value',), 0.5, 0.1, ' %'),
+           _most(storage, 'idle', ('extra', 'commits_in_10_minutes'), 21, 0)))
+      for storage, title in (('filestorage', 'FileStorage'), ('zeo', 'ZEO'))))
+
+#: Those that must be beaten, and those we want to beat, in their durable settings.
+RIVALS = {'floor': ('procrastinate', 'oban', 'celery', 'rq'),
+          'goal': ('dramatiq', 'huey', 'taskiq', 'pgqueuer', 'skiplocked')}
+
+
+def rivals(facts):
+    """Return the cells of the row about peers."""
+    found, verdicts = [], []
+    for measure in ('no-op', 'effect'):
+        ours = spread(facts.peer('zc.async', 'filestorage', 'durable', measure), 'value')
+        rates = {system: spread(one.get(measure), 'value') for (system, _s, settings), one
+                 in facts.peers().items() if settings == 'durable'}
+        beaten = [name for names in RIVALS.values() for name in names
+                  if ours and rates.get(name) and ours > rates[name]]
+        unbeaten = [name for names in RIVALS.values() for name in names
+                    if ours and rates.get(name) and name not in beaten]
+        verdicts.append(_rank(beaten, unbeaten))
+        found.append(f'{measure}: {_listed(beaten, unbeaten)}')
+    return ('one worker each, no-op and one effect, durable: faster than',
+            ', '.join(RIVALS['floor']), 'also ' + ', '.join(RIVALS['goal']),
+            '; '.join(found), min(verdicts, key=_ORDER.index))
+
+
+def _rank(beaten, unbeaten):
+    if any(name in unbeaten for name in RIVALS['floor']):
+        return MISSED
+    if any(name not in beaten for name in RIVALS['floor']):
+        return UNKNOWN
+    return GOAL if all(name in beaten for name in RIVALS['goal']) else FLOOR
+
+
+def _listed(beaten, unbeaten):
+    if not beaten and not unbeaten:
+        return UNKNOWN
+    return ('faster than ' + (', '.join(beaten) or 'none')
+            + (f'; not than {", ".join(unbeaten)}' if unbeaten else ''))

@@ -1,0 +1,1 @@
+"""A simulation of many workers on one database; see ``bench/simulate.py``."""

@@ -1,0 +1,114 @@
+"""Measures what things cost here, by small experiments with one working process."""
+import dataclasses
+import os
+import platform
+import statistics
+
+from bench.simulation import real
+from bench.simulation import world
+from bench.simulation.costs import Costs
+
+#: Records of the larger commits.
+RECORDS = 10
+#: Processes that commit at once, to see how the lock is handed over.
+COMMITTERS = 4
+#: The least that anything costs: what is measured as less is noise.
+LEAST = 1e-6
+
+
+def calibrate(kind, seconds=2.0, jobs=1500, clients=(1, 50, 200), say=print):
+    """Return the `Costs` of *kind* here, and under which conditions they were found."""
+    with real.served(kind) as server:
+        server.fill(range(COMMITTERS), RECORDS, many=2000)
+        before = real.raw(server, 1, seconds)
+        say(f'{kind}: {before["rate"]:.0f} commits/s of one object')
+        many = real.raw(server, COMMITTERS, seconds)
+        say(f'{kind}: {many["rate"]:.0f} commits/s of {COMMITTERS} processes')
+        large = real.raw(server, 1, seconds, RECORDS)
+        loads = real.load(server, 2000)
+        heard = _invalidations(server, clients, seconds, say) if kind == 'zeo' else {}
+        drains = {}
+        for name, size, effect in (('one', 1, False), ('ten', 10, False),
+                                   ('effect', 10, True)):
+            drains[name] = real.drain(server, 1, jobs, size, effect)
+            say(f'{kind}: {name}: {drains[name]["rate"]:.0f} jobs/s')
+        after = real.raw(server, 1, seconds)
+    found = {**_storage(before, large, loads), **heard}
+    found.update(_worker(drains, found))
+    conditions = {
+        'raw_before': round(before['rate']), 'raw_after': round(after['rate']),
+        'processors': os.cpu_count(), 'python': platform.python_version(),
+        'jobs': jobs, 'seconds': seconds}
+    gain = many['rate'] / before['rate']
+    return _with_handover(Costs(kind=kind, **found), gain), conditions
+
+
+def _with_handover(costs, gain):
+    """Return *costs* with which many committers gain as much over one as they do here.
+
+    What passes between one commit and the next of another process, when all of them
+    want the lock, is no processor time and cannot be seen from outside.
+    """
+    cores = os.cpu_count()
+    wanted = gain * world.raw(costs, 1, cores)
+    low, high = 0.0, 2 / wanted
+    for _number in range(10):
+        middle = (low + high) / 2
+        found = dataclasses.replace(costs, handover=middle)
+        if world.raw(found, COMMITTERS, cores) > wanted:
+            low = middle
+        else:
+            high = middle
+    return dataclasses.replace(costs, handover=low)
+
+
+def _storage(small, large, loads):
+    """Return the costs of commits and loads, from those of 1 and of many records."""
+    extra = RECORDS - 1
+    record = max(LEAST, (large['cpu'] - small['cpu']) / extra)
+    server_record = max(LEAST, (large['server_cpu'] - small['server_cpu']) / extra)
+    wire = max(LEAST, (loads['seconds'] - loads['cpu'] - loads['server_cpu']) / 2)
+    waiting = (1 / small['rate'] - small['cpu'] - small['server_cpu'] - 4 * wire)
+    return {
+        'commit_cpu': max(LEAST, small['cpu'] - small['finish_cpu'] - record),
+        'record_cpu': record, 'finish_cpu': small['finish_cpu'],
+        'server_commit_cpu': max(LEAST, small['server_cpu'] - server_record),
+        'server_record_cpu': server_record, 'server_load_cpu': loads['server_cpu'],
+        'server_invalidation_cpu': 0.0, 'invalidation_cpu': 0.0,
+        'sync': max(LEAST, waiting), 'wire': wire, 'load_cpu': loads['cpu']}
+
+
+def _invalidations(server, clients, seconds, say):
+    """Return what it costs to tell one client more of a commit, there and here."""
+    found = [(count, real.told(server, count, seconds)) for count in clients]
+    for count, one in found:
+        say(f'zeo: {count} idle clients: {one["rate"]:.0f} commits/s, '
+            f'{1000 * one["server_cpu"]:.2f} ms of the server for each')
+    return {'server_invalidation_cpu': _slope(found, 'server_cpu'),
+            'invalidation_cpu': _slope(found, 'cpu')}
+
+
+def _slope(found, name):
+    counts = [count for count, _one in found]
+    return max(LEAST, statistics.linear_regression(
+        counts, [one[name] for _count, one in found]).slope)
+
+
+def _worker(drains, costs):
+    """Return the costs of turns and jobs: more turns a job, where agents are small."""
+    one, ten, effect = drains['one'], drains['ten'], drains['effect']
+    commit = costs['commit_cpu'] + costs['finish_cpu']
+    turns = max(0.05, one['commits_per_job'] - ten['commits_per_job'])
+    turn = max(0.0, one['cpu_per_job'] - ten['cpu_per_job']) / turns
+    records = Costs.job_records * costs['record_cpu']
+    loads = ten['loads_per_job'] * costs['load_cpu']
+    job = ten['cpu_per_job'] - ten['commits_per_job'] * turn - records - loads
+    job = max(job, 0.2 * ten['cpu_per_job'])
+    more = effect['commits_per_job'] - ten['commits_per_job']
+    return {
+        'turn_cpu': max(LEAST, turn - commit - Costs.turn_records * costs['record_cpu']),
+        # each job is claimed in one turn and settled in another
+        'turn_job_cpu': 0.2 * job, 'job_cpu': 0.6 * job,
+        'effect_cpu': max(LEAST, effect['cpu_per_job'] - ten['cpu_per_job']
+                          - more * (commit + Costs.effect_records * costs['record_cpu'])),
+        'job_loads': ten['loads_per_job']}

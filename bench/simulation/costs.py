@@ -1,0 +1,92 @@
+"""What things cost on a machine, as ``--calibrate`` measured it.  Seconds."""
+import dataclasses
+import json
+import os
+
+#: Where the figures are kept.
+PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'costs.json')
+
+
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """Of one storage, and of zc.async on it.
+
+    Those that end with ``_cpu`` are processor time.
+    """
+
+    kind: str
+    # a commit, in the process that commits: what comes before its lock is asked for,
+    # for each record that it writes, and between the storage's vote and its finish
+    commit_cpu: float
+    record_cpu: float
+    finish_cpu: float
+    # at the server
+    server_commit_cpu: float
+    server_record_cpu: float
+    server_load_cpu: float
+    server_invalidation_cpu: float  # for each client that is told of a commit
+    sync: float                     # waiting for the disk
+    wire: float                     # one way between a process and the server
+    load_cpu: float                 # of one record, in the process that loads it
+    invalidation_cpu: float         # of one commit, in a process that hears of it
+    # a worker process
+    turn_cpu: float                 # of a turn, apart from its commit
+    turn_job_cpu: float             # for each job that it claims and settles
+    job_cpu: float                  # of a job, in its thread
+    effect_cpu: float               # if it changes something, apart from the commit
+    handover: float = 0.0           # of the lock, when others wait for it
+    # counts
+    turn_records: float = 3
+    job_records: float = 2
+    effect_records: float = 2
+    turn_loads: float = 2           # for each shard that others have changed
+    job_loads: float = 3
+
+    @property
+    def shared(self):
+        """Whether processes share the database by a server."""
+        return self.kind != 'filestorage'
+
+    @property
+    def pushes(self):
+        """Whether the server tells its clients of commits."""
+        return self.kind == 'zeo'
+
+    def scaled(self, factor):
+        """Return the same of a machine on which all takes *factor* times as long."""
+        times = {field.name: factor * getattr(self, field.name)
+                 for field in dataclasses.fields(self)
+                 if field.name in TIMES}
+        return dataclasses.replace(self, **times)
+
+
+TIMES = frozenset(
+    name for name in Costs.__dataclass_fields__
+    if name.endswith('_cpu') or name in ('sync', 'wire', 'handover'))
+
+
+def load(path=PATH):
+    """Return the conditions of a calibration and the `Costs` by kind of storage."""
+    with open(path, encoding='utf-8') as file:
+        found = json.load(file)
+    return found['conditions'], {
+        kind: Costs(kind=kind, **costs) for kind, costs in found['costs'].items()}
+
+
+def save(conditions, costs, path=PATH):
+    """Keep *costs*, by kind of storage, with the *conditions* of the calibration.
+
+    Kinds that were calibrated before and are not among *costs* stay.
+    """
+    try:
+        before = load(path)
+    except FileNotFoundError:
+        before = {}, {}
+    kept = {**before[1], **costs}
+    told = {kind: {name: float(f'{value:.3g}') for name, value
+                   in dataclasses.asdict(one).items() if name != 'kind'}
+            for kind, one in sorted(kept.items())}
+    conditions = {**before[0], **{kind: conditions for kind in costs}}
+    with open(path, 'w', encoding='utf-8') as file:
+        json.dump({'conditions': conditions, 'costs': told}, file, indent=1)
+        file.write('\n')

@@ -1,0 +1,148 @@
+"""One simulated run: so many processes, so many processors, one database."""
+import dataclasses
+import random
+
+from bench.simulation.engine import Cores
+from bench.simulation.engine import Engine
+from bench.simulation.storage import Client
+from bench.simulation.storage import Storage
+from bench.simulation.workers import Line
+from bench.simulation.workers import Policy
+from bench.simulation.workers import Work
+from bench.simulation.workers import Worker
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is simulated."""
+
+    workers: int = 1
+    cores: float = 2.0          # that all processes share; or
+    server_cores: float = None  # … the server has these, on a machine of its own
+    idle_clients: int = 0
+    backlog: int = None         # jobs that wait at the start; None: more than can be done
+    per_block: int = 100        # of them, put together
+    rate: float = 0.0           # jobs put each second, one by one, while they work
+    seconds: float = 10.0
+    warm_up: float = 0.25       # of the seconds, which do not count
+    spread: float = 0.05        # seconds over which the processes start
+    seed: int = 1
+    work: Work = Work()
+    policy: Policy = Policy()
+
+
+class World:
+    """A run of *plan* with *costs*."""
+
+    def __init__(self, costs, plan):
+        if plan.workers > 1 and not costs.shared:
+            raise ValueError(f'a FileStorage is opened by one process, not by '
+                             f'{plan.workers}; simulate zeo or postgresql')
+        self.plan, self.work, self.policy = plan, plan.work, plan.policy
+        self.chance = random.Random(plan.seed)
+        self.spread = plan.spread
+        self.engine = Engine()
+        self.cores = Cores(self.engine, plan.cores)
+        server = (self.cores if plan.server_cores is None
+                  else Cores(self.engine, plan.server_cores))
+        self.storage = Storage(self.engine, costs, server, plan.idle_clients)
+        self.line = Line(self.policy.shards)
+        self.workers = []
+        self.workers += [Worker(self, number) for number in range(plan.workers)]
+        self.line.on_change = self._changed
+        self._fill()
+
+    def _fill(self):
+        plan = self.plan
+        left = plan.backlog
+        if left is None:
+            left = 0 if plan.rate else 10_000_000
+        per_block = max(plan.per_block, left // 64)
+        shard = 0
+        while left > 0:
+            self.line.put(shard % self.policy.shards, min(left, per_block))
+            left -= per_block
+            shard += 1
+
+    def _changed(self, worker):
+        if self.storage.costs.pushes and (worker is None or self.policy.claims_wake):
+            for other in self.workers:
+                if other is not worker:
+                    other.wake()
+
+    def _produce(self):
+        producer = Client(self.engine, self.cores, self.storage)
+        while True:
+            yield self.engine.sleep(self.chance.expovariate(self.plan.rate))
+            self.engine.start(self._put_one(producer))
+
+    def _put_one(self, producer):
+        shard = self.chance.randrange(self.policy.shards)
+        yield from self.storage.commit(
+            producer, 4, landed=lambda: self.line.put(shard, 1))
+
+    def run(self):
+        """Let it happen; return what was found, as a mapping."""
+        plan = self.plan
+        for worker in self.workers:
+            self.engine.start(worker.run())
+        if plan.rate:
+            self.engine.start(self._produce())
+        start = plan.warm_up * plan.seconds if plan.backlog is None else 0.0
+        self.engine.run(start)
+        before = self._counts()
+        if plan.backlog is None:
+            self.engine.run(plan.seconds)
+        else:
+            self._run_until_done()
+        return self._found(start, before)
+
+    def _run_until_done(self):
+        while (self.engine.now < self.plan.seconds
+               and sum(len(one.began) for one in self.workers) < self.plan.backlog):
+            self.engine.run(self.engine.now + 0.01)
+
+    def _counts(self):
+        return {'jobs': sum(len(one.began) for one in self.workers),
+                'commits': self.storage.commits, 'loads': self.storage.loads,
+                'locked': self.storage.locked_for, 'server': self.storage.used,
+                'cpu': sum(one.used for one in self.workers),
+                'turns': sum(one.turns for one in self.workers),
+                'claims': sum(one.claims for one in self.workers),
+                'conflicts': sum(one.conflicts for one in self.workers)}
+
+    def _found(self, start, before):
+        count = {name: value - before[name] for name, value in self._counts().items()}
+        seconds, jobs = self.engine.now - start, max(1, count['jobs'])
+        return {'jobs': count['jobs'], 'seconds': seconds,
+                'rate': count['jobs'] / seconds,
+                'commits_per_s': count['commits'] / seconds,
+                'commits_per_job': count['commits'] / jobs,
+                'loads_per_job': count['loads'] / jobs,
+                'loads_per_s': count['loads'] / seconds,
+                'conflicts_per_turn': count['conflicts'] / max(
+                    1, count['conflicts'] + count['turns']),
+                'cpu_ms_per_job': 1000 * count['cpu'] / jobs,
+                'server_cores': count['server'] / seconds,
+                'locked': count['locked'] / seconds}
+
+
+def simulate(costs, plan):
+    """Return what a run of *plan* with *costs* finds."""
+    return World(costs, plan).run()
+
+
+def raw(costs, committers, cores, records=1, seconds=3.0):
+    """Return the commits a second of so many processes that do nothing else."""
+    engine = Engine()
+    shared = Cores(engine, cores)
+    storage = Storage(engine, costs, shared)
+
+    def commit_again_and_again(client):
+        while True:
+            yield from storage.commit(client, records)
+
+    for _number in range(committers):
+        engine.start(commit_again_and_again(Client(engine, shared, storage)))
+    engine.run(seconds)
+    return storage.commits / seconds

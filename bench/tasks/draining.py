@@ -1,0 +1,101 @@
+"""Tasks that work a backlog off."""
+import os
+import time
+
+import transaction
+
+from bench import jobs
+from bench import work
+from bench.probe import Probe
+from bench.tasks.common import agents_of
+from bench.tasks.common import connected
+from bench.tasks.common import left
+from bench.tasks.common import LIMIT
+from bench.tasks.common import LOOK
+from bench.tasks.common import opened
+from bench.tasks.common import say
+from bench.tasks.common import SLOWEST
+from bench.tasks.common import wait_for_a_line
+from bench.tasks.common import working
+from zc.async_.queue import get_queues
+
+
+def drain(store, kind, count, poll_interval, size):
+    """Work off a backlog of *count* jobs of *kind*, and say how long that took."""
+    with opened(store) as db:
+        probe = Probe(db)
+        cpu, start = _cpu(), time.perf_counter()
+        with working(db, poll_interval, size) as running, connected(db) as connection:
+            _wait_until(lambda: running.idle and not any(left(connection)),
+                        running, connection, count)
+            seconds, cpu = time.perf_counter() - start, _cpu() - cpu
+            found = probe.found(running.conflicts)
+        with connected(db) as connection:
+            jobs.check(connection, kind, count)
+    say(seconds=seconds, cpu=cpu, **found)
+
+
+def drain_some(store, count, poll_interval, size, filter):
+    """Work off the first *count* jobs `work.tick`, and say how long that took.
+
+    *filter* is the agent's, by its name in `work`, or None.
+    """
+    work.tell_after(count)
+    with opened(store) as db:
+        probe = Probe(db)
+        with connected(db) as connection:
+            before, done_before = sum(left(connection)), _completed(connection)
+        cpu, start = _cpu(), time.perf_counter()
+        with working(db, poll_interval, size, filter) as running:
+            with connected(db) as connection:
+                if not work.enough.wait(LIMIT + count / SLOWEST):
+                    _give_up(running, connection)
+                _wait_until(lambda: sum(left(connection)) <= before - count,
+                            running, connection, count)
+                seconds, cpu = time.perf_counter() - start, _cpu() - cpu
+                found = probe.found(running.conflicts)
+        with connected(db) as connection:
+            done = _completed(connection) - done_before
+            if done + sum(left(connection)) != before:
+                raise SystemExit(f'{before} jobs waited, {done} were done, and '
+                                 f'{sum(left(connection))} are left')
+    say(seconds=seconds, cpu=cpu, done=done, **found)
+
+
+def work_with_others(store, poll_interval, size):
+    """Work as soon as told to, until told to end; say what that took."""
+    with opened(store) as db:
+        probe = Probe(db)
+        say()
+        wait_for_a_line()
+        cpu = _cpu()
+        with working(db, poll_interval, size) as running:
+            wait_for_a_line()
+            found = probe.found(running.conflicts)
+            cpu = _cpu() - cpu
+    say(cpu=cpu, **found)
+
+
+def _cpu():
+    return sum(os.times()[:2])
+
+
+def _completed(connection):
+    transaction.begin()
+    return sum(len(agent.completed) for agent in agents_of(get_queues(connection)['']))
+
+
+def _wait_until(condition, running, connection, count):
+    end = time.perf_counter() + LIMIT + count / SLOWEST
+    while not condition():
+        if time.perf_counter() > end:
+            _give_up(running, connection)
+        # asking seldom disturbs the dispatcher less
+        time.sleep(LOOK)
+
+
+def _give_up(running, connection):
+    waiting, held = left(connection)
+    raise SystemExit(
+        f'a backlog was not drained in time: {waiting} jobs wait, {held} are held, and '
+        f'the dispatcher is ' + ('idle' if running.idle else 'busy'))
