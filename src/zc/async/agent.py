@@ -17,6 +17,10 @@ from .model.completed import Completed
 from .model.quota import _check_size
 
 
+#: Jobs that a dispatcher may claim for an agent over its size, before a thread is free.
+AHEAD = 32
+
+
 def _check_choice(name, value):
     if value is not None and not callable(value):
         raise ValueError(
@@ -98,6 +102,20 @@ class Agent(persistent.Persistent):
                     f'{describe.safe_repr(choice, 200)} of agent {self.name!r} cannot '
                     f'be loaded; put its code back in place, or set another')
         job = self._choose()
+        if job is not None:
+            self.hold(job)
+        return job
+
+    def claim_ahead(self, count):
+        """Claim a job although it is full, if it holds fewer than *count* over its size.
+
+        Return it, or None.  Only a plain agent does: a chooser, or a subclass, may
+        count on no more than the size.
+        """
+        if (type(self) is not Agent or self._chooser is not None
+                or len(self._jobs) >= self._size + min(count, AHEAD)):
+            return None
+        job = self.queue.claim(self._filter)
         if job is not None:
             self.hold(job)
         return job

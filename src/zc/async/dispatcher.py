@@ -156,6 +156,7 @@ class Dispatcher:
         self._stopping.set()
         self._wakeup.stop()
         try:
+            self._turns.give_back()
             self._let_jobs_end()
             self._turns.take(claim=False)
             self._survey.leave()

@@ -520,7 +520,10 @@ class IAgent(Interface):
     """Chooses and holds the jobs that a dispatcher works on."""
 
     name = Attribute("Its key in the `IDispatcherAgents`, None before.")
-    size = Attribute("How many jobs it may hold: an int, settable.")
+    size = Attribute(
+        "How many jobs it may hold: an int, settable.  While jobs are short, a "
+        "dispatcher may claim a few more for a plain agent, so that its workers need "
+        "not wait for commits.")
     parent = Attribute("The `IDispatcherAgents`, None before.")
     queue = Attribute("The queue, None before.")
     completed = Attribute(

@@ -69,7 +69,7 @@ KINDS = {
         'a quota counts more jobs than its size, as it does after it was made smaller',
         damage=False),
     'agent-exceeded': Kind(
-        'an agent holds more jobs than its size, as it does after it was made smaller',
+        'an agent holds more jobs than it may, as it does after it was made smaller',
         damage=False),
     # what belongs to a job
     'call-missing': Kind(

@@ -1,4 +1,5 @@
 """What has to hold of dispatchers, their agents, and the jobs that these hold."""
+from ..agent import AHEAD
 from ..model import status
 from .findings import Place
 from .places import oid_of
@@ -59,10 +60,10 @@ class Holding:
                 yield from self._entry(name, UUID, agent, key, job)
         if damage:
             yield place.finding('tree-broken', f'{place.name}: {damage[0]}', agent._jobs)
-        elif count > agent.size:
+        elif count > agent.size + AHEAD:
             yield place.finding(
                 'agent-exceeded', f'{place.name} holds {count} jobs, and its size is '
-                f'{agent.size}', agent)
+                f'{agent.size}; {AHEAD} more may be claimed ahead', agent)
 
     def find(self, name, UUID, number):
         """Return the readable agent with the object id *number*, or None."""

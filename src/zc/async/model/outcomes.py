@@ -8,10 +8,13 @@ import dataclasses
 
 from . import callbacks
 from . import execution
+from . import recovery
 from . import status
 
 #: No value: the worker has committed what became of the job itself.
 NOTHING = object()
+#: No value: the job was claimed ahead, and its call has not been entered.
+UNTOUCHED = object()
 
 
 @dataclasses.dataclass(slots=True)
@@ -30,6 +33,8 @@ def apply(job, outcome, nodes):
 
     *nodes* are the objects of ``outcome.visited``.
     """
+    if outcome.value is UNTOUCHED:
+        return recovery.give_back(job, outcome.attempt)
     if outcome.value is not NOTHING:
         if job._attempt != outcome.attempt or job._code == status.UNSET:
             return False

@@ -123,6 +123,21 @@ def hand_back(agent, job, queue, died=None):
     # so it must not run again, and the other brings its result.
 
 
+def give_back(job, attempt):
+    """Put *job* back where it stood in line: its call was not entered.
+
+    The caller's agent holds it.  Return False where its *attempt* was another.
+    """
+    if job._attempt != attempt or job.status not in (ASSIGNED, ACTIVE):
+        return False
+    agent, queue = job.agent, job.queue
+    agent.discard(job)
+    if job.status is ACTIVE:
+        status.move(job, 'reschedule')
+    queue.restore(job)
+    return True
+
+
 def _forget_deferreds(job):
     """Let callbacks of *job* that wait for a Deferred of the process be broken off.
 

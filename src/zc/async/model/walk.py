@@ -72,10 +72,20 @@ class Head:
     @property
     def order(self):
         """What is compared with other heads."""
+        return self._order_of(self.key)
+
+    def _order_of(self, key):
         if not self.later:
-            return self.key
-        due, *rest = timekeys.split(self.key)
+            return key
+        due, *rest = timekeys.split(key)
         return timekeys.make(due + self.later, *rest)
+
+    def upcoming(self):
+        """Iterate over the order and the job of this one and of the next few."""
+        yield self.order, self.job
+        for key, job in reversed(self._ahead):
+            if job is not None:
+                yield self._order_of(key), job
 
 
 class Everything:
@@ -96,11 +106,13 @@ class Everything:
 EVERYTHING = Everything()
 
 
-def walk(heads, is_open):
+def walk(heads, is_open, foresee=None):
     """Step on with *heads* in order, and yield each where it stands at a job.
 
-    A head that stands at a job is not stepped on before that was its turn.  *is_open* is called with the quota names of a line.  While this walks, jobs may
-    be taken out, which may close lines; nothing may be put in.
+    A head that stands at a job is not stepped on before that was its turn.  *is_open*
+    is called with the quota names of a line; *foresee*, if any, with the heads, the
+    first one in front, before one is yielded whose job is not loaded.  While this
+    walks, jobs may be taken out, which may close lines; nothing may be put in.
     """
     ways, heap = {}, []
     for number, head in enumerate(heads):
@@ -113,6 +125,8 @@ def walk(heads, is_open):
     while heap:
         _order, number, head = heap[0]
         if head.waits and _still_open(head.place[1][1], is_open):
+            if foresee is not None and head.job._p_changed is None:
+                foresee([one for _order, _number, one in heap])
             yield head
         elif head.waits:
             heapq.heappop(heap)

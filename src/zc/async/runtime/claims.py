@@ -4,12 +4,14 @@ One look serves all claims of a turn with the same filter: it goes on behind the
 that was claimed before.
 """
 import collections
+import contextlib
 import itertools
 
 from .. import clock
 from ..model import parking
 from ..model.walk import EVERYTHING
 from ..model.walk import walk
+from .foresight import Foresight
 from .places import Places
 from .places import UNFAIR
 from .refusals import BIT
@@ -33,9 +35,11 @@ class Claims(parking.Claimant):
         self._places = collections.OrderedDict()    # queue's oid -> Places
         self._refusals = collections.OrderedDict()  # (queue's oid, filter's id) -> ...
         self._looks = {}
+        self.foresight = Foresight()
         self._failed = False  # unless the transaction is done
         self.poll = False
         self._filter = None  # of the agent that claims
+        self._is_ahead = False
         self._again = None   # when to look again, by the steady clock
 
     @property
@@ -91,12 +95,25 @@ class Claims(parking.Claimant):
         if filter is not self._filter and filter is not None:
             # one that a chooser has made, perhaps for this claim
             return _Look(self, queue, None, now)
-        key = queue._p_oid, id(filter)
+        name = queue._p_oid, id(filter)
+        key = *name, self._is_ahead
         found = self._looks.get(key)
         if found is None or not found.holds:
-            refusals = None if filter is None else self._memory(key, queue, filter)
-            found = self._looks[key] = _Look(self, queue, refusals, now)
+            refusals = None if filter is None else self._memory(name, queue, filter)
+            found = self._looks[key] = _Look(self, queue, refusals, now, self._is_ahead)
         return found
+
+    @contextlib.contextmanager
+    def ahead(self):
+        """Let the claims meanwhile be of jobs that no thread can begin yet.
+
+        Such jobs are our own, and none that would fill a quota meanwhile.
+        """
+        self._is_ahead = True
+        try:
+            yield
+        finally:
+            self._is_ahead = False
 
     def _memory(self, key, queue, filter):
         """Return the `Refusals` of *filter*, which it keeps: its id stays its own."""
@@ -106,7 +123,7 @@ class Claims(parking.Claimant):
             if len(self._refusals) > _FILTERS:
                 self._refusals.popitem(last=False)
         self._refusals.move_to_end(key)
-        if key not in self._looks:
+        if not {(*key, True), (*key, False)} & self._looks.keys():
             found.begin(queue, self.poll)
         return found
 
@@ -150,16 +167,18 @@ class _Look:
     An iterator over keys and jobs.
     """
 
-    def __init__(self, claims, queue, refusals, now):
+    def __init__(self, claims, queue, refusals, now, ahead=False):
         self._claims = claims
         self._queue = queue
         self._refusals = refusals
         self._now = now
+        self._ahead = ahead
         self._changes = queue._lines._v_changes
         self._latest = None    # (place, key, head) given last, unless it was refused
         self._streaks = collections.Counter()
         self._given = 0.0
         self._places, self._own, self._others = None, (), ()
+        self._foresee = claims.foresight.jobs(refusals is not None)
         self._steps = self._all()
 
     @property
@@ -201,7 +220,7 @@ class _Look:
         if self._refusals is not None:
             yield from self._left_out()
         for heads in self._stages():
-            for head in walk(heads, self._queue.has_room):
+            for head in walk(heads, self._queue.has_room, self._foresee):
                 if self._is_others(head):
                     self._places.note_ours(head)
                     if any(one.key is not None for one in self._own):
@@ -231,6 +250,9 @@ class _Look:
             yield self._heads(self._queue._lines.shards)
             return
         own, others = places.split(self._queue)
+        if self._ahead:
+            yield self._unlimited(own)
+            return
         self._places, self._others = places, {shard.number for shard in others}
         # those under a quota come in order, whoever takes them
         own = [*self._heads(own), *filter(_is_limited, self._heads(others))]
@@ -248,6 +270,7 @@ class _Look:
         return itertools.filterfalse(_is_limited, self._heads(shards, later))
 
     def _heads(self, shards, later=0):
+        self._claims.foresight.shards(shards)
         memory = EVERYTHING if self._refusals is None else self._refusals
         return self._queue._lines.heads(
             shards, self._now, self._claims.lacks, memory, later)

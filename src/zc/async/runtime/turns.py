@@ -28,6 +28,9 @@ from ..model.call import is_back
 from ..model.call import is_broken
 from ..model.liveness import fence_agents
 from . import sightings
+from .ahead import Ahead
+from .ahead import LINGER
+from .ahead import lingers
 from .attempt import abort
 from .claims import Claims
 from .effects import has_effects
@@ -84,6 +87,7 @@ class Turns:
         self._manager = transaction.TransactionManager(explicit=True)
         self._hands = {}    # (database name, oid) -> ticket that a worker has
         self._dropped = {}  # (database name, oid) -> attempt that ended in nothing
+        self._ahead = Ahead()
         self._claims = Claims(services, lambda: self._turn_time)
 
     # Handing back
@@ -96,7 +100,9 @@ class Turns:
         """
         with self._lock:
             self._waiting.append((ticket, outcome))
-            self._typical += (clock.monotonic() - ticket.begun - self._typical) / 8
+            seconds = clock.monotonic() - ticket.begun
+            self._typical += (seconds - self._typical) / 8
+            self._ahead.note(ticket.pool, seconds)
             if self._leading:
                 self._more.notify()
                 return
@@ -186,6 +192,7 @@ class Turns:
         Return the agents' names that could not choose, with their errors.
         """
         with self.turn:
+            self.give_back(LINGER)
             batch = self._batch()
             began = clock.monotonic()
             try:
@@ -199,7 +206,23 @@ class Turns:
             self._release(batch)
             self.hand_out(claimed)
             self._services.due_next(self._next_due)
+            if any(map(lingers, self._hands.values())):
+                self._services.due_next(clock.micros() + round(LINGER * 1_000_000))
             return failed
+
+    def give_back(self, patience=0):
+        """Let the next turn give back what was claimed ahead and is not begun.
+
+        Only what has been waiting for a thread for *patience* seconds.
+        """
+        with self.turn:
+            for ticket in list(self._hands.values()):
+                if lingers(ticket, patience) and ticket.take():
+                    self._ahead.give_up(ticket.pool)
+                    outcome = outcomes.Outcome(ticket.oid, ticket.database_name,
+                                               ticket.attempt, outcomes.UNTOUCHED)
+                    with self._lock:
+                        self._waiting.append((ticket, outcome))
 
     def hand_out(self, tickets):
         """Give *tickets* to workers, unless they have them."""
@@ -208,6 +231,7 @@ class Turns:
                 key = ticket.database_name, ticket.oid
                 if key not in self._hands:
                     self._hands[key] = ticket
+                    ticket.handed = clock.monotonic()
                     self._dropped.pop(key, None)
                     self._services.hand_out(ticket)
 
@@ -299,6 +323,7 @@ class Turns:
             # a begin that fails has begun, too, and has to be aborted
             self._manager.begin()
             self._claims.begin(pings)
+            self._claims.foresight.begin(connection)
             parking.let_claim(self._manager.get(), self._claims)
             resumed = self._apply_all(batch)
             queues = connection.root().get(KEY) or {}
@@ -306,6 +331,7 @@ class Turns:
             for queue in queues.values() if claim or pings else ():
                 claimed += self._serve(queue, claim, pings, failed)
                 due.append(queue._lines.next_due(now))
+            self._claims.foresight.calls(job for job, _agent, _ahead in claimed)
             due.append(self._claims.again)
             self._next_due = min((one for one in due if one is not None), default=None)
             if has_effects(self._manager.get(), connection):
@@ -323,7 +349,7 @@ class Turns:
         return [*resumed, *self._tickets(claimed)]
 
     def _serve(self, queue, claim, pings, failed):
-        """Ping and claim for *queue*; return ``(job, agent)`` pairs."""
+        """Ping and claim for *queue*; return ``(job, agent, ahead)`` of each claim."""
         agents = queue.dispatchers.get(self._services.UUID)
         if (agents is None or agents.activated is None
                 or not self._services.works_for(queue)):
@@ -358,25 +384,37 @@ class Turns:
         claimed = []
         self._claims.claim_for(agent)
         try:
-            while True:
-                job = agent.claimJob()
-                if job is None:
-                    return claimed
+            for job, ahead in self._chosen(queue, agent):
                 _begin_if_allowed(job)
-                claimed.append((job, agent))
+                claimed.append((job, agent, ahead))
+            return claimed
         except (Exception, SystemExit) as error:
             if outage.is_standstill(error) or outage.is_conflict(error):
                 raise
             raise ChoiceFailed((queue.name, agent.name), error) from error
 
+    def _chosen(self, queue, agent):
+        """Iterate over jobs that *agent* claims, and whether ahead of its threads."""
+        for job in iter(agent.claimJob, None):
+            yield job, False
+        if not self._services.claims_between_polls:
+            return
+        count = self._ahead.count((queue.name, agent.name), agent.size, self._turn_time)
+        with self._claims.ahead():
+            while count and (job := agent.claim_ahead(count)) is not None:
+                yield job, True
+                if job._deaths:
+                    # what kills processes is not to take the innocent with it
+                    return
+
     def _tickets(self, claimed):
         history = self._services.history
         tickets = []
-        for job, agent in claimed:
+        for job, agent, ahead in claimed:
             pool = agent.queue.name, agent.name
             record = history.claimed(describe.address(job), *pool)
             tickets.append(Ticket(
-                job._p_oid, record.key[1], job._attempt, pool, record))
+                job._p_oid, record.key[1], job._attempt, pool, record, ahead))
         return tickets
 
     def _apply_all(self, batch):
@@ -389,6 +427,8 @@ class Turns:
             job = connection.get(outcome.oid)
             nodes = [connection.get(oid) for oid in outcome.visited]
             self._check_classes((*nodes, job))
+            if outcome.value is outcomes.UNTOUCHED and not self._holds(job):
+                continue  # others claimed it meanwhile, or it is done already
             if not outcomes.apply(job, outcome, nodes):
                 log.events.error('%s was reassigned', describe.safe_repr(job))
                 continue
@@ -415,13 +455,17 @@ class Turns:
             if node.status is not CALLBACKS or not callbacks.needs_worker(node):
                 continue
             job = callbacks.top(node)
-            agent = job.agent
             # what another dispatcher holds, it finds at its next poll
-            if agent is not None and agent.parent.UUID == self._services.UUID:
+            if self._holds(job):
                 tickets[job._p_oid] = Ticket(
                     job._p_oid, database_name, job._attempt,
-                    (agent.queue.name, agent.name))
+                    (job.agent.queue.name, job.agent.name))
         return tickets.values()
+
+    def _holds(self, job):
+        """Return whether an agent of this dispatcher holds *job*."""
+        agent = job.agent
+        return agent is not None and agent.parent.UUID == self._services.UUID
 
     # Its connection
 

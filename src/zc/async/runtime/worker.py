@@ -54,8 +54,16 @@ class Ticket:
     attempt: int
     pool: tuple            # (queue name, agent name)
     record: object = None  # a `history.JobRecord`; None for what is resumed
-    begun: float = 0.0     # by the steady clock, when a worker took it
+    ahead: bool = False    # whether it may be given back before it is begun
+    handed: float = 0.0    # by the steady clock, when it was put before the workers
+    begun: float = 0.0     # the same, when one of them took it
     thread: int = None     # that worker's
+    _taken: object = dataclasses.field(
+        default_factory=threading.Lock, repr=False, compare=False)
+
+    def take(self):
+        """Take it; return False where somebody else has it.  Any thread."""
+        return self._taken.acquire(blocking=False)
 
 
 class Worker:
@@ -69,7 +77,12 @@ class Worker:
         self._services = services
 
     def work(self, ticket):
-        """Perform the job of *ticket* and submit its outcome, None if it has none."""
+        """Perform the job of *ticket* and submit its outcome, None if it has none.
+
+        Nothing happens where it was given back meanwhile.
+        """
+        if not ticket.take():
+            return
         outcome = None
         ticket.begun = clock.monotonic()
         ticket.thread = threading.get_ident()

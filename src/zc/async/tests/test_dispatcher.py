@@ -832,10 +832,6 @@ class Threaded(Case):
         self.assertEqual([job.result for job in jobs], list(range(0, 40, 2)))
 
 
-if __name__ == '__main__':
-    unittest.main()
-
-
 class Connections(VirtualCase):
     """The pools of the database have room for a connection of each worker."""
 
@@ -862,3 +858,7 @@ class Connections(VirtualCase):
     def test_it_is_given_back(self):
         self.dispatcher.deactivate()
         self.assertEqual(self.db.getPoolSize(), self.without)
+
+
+if __name__ == '__main__':
+    unittest.main()

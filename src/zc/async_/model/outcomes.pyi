@@ -2,6 +2,7 @@
 from typing import Any
 import dataclasses
 NOTHING: Any
+UNTOUCHED: Any
 @dataclasses.dataclass(slots=True)
 class Outcome:
     oid: bytes

@@ -24,6 +24,7 @@ from ...model import lines
 from ...queue import Queue
 from ...queue import Queues
 from ...runtime import surroundings
+from ...runtime.ahead import Ahead
 from .scenarios import Account
 from .scenarios import stage
 from .server import Life
@@ -59,6 +60,13 @@ class Hands:
         self._tickets.append(ticket)
 
 
+class Eager(Ahead):
+    """Claims as many ahead as the story says."""
+
+    def count(self, pool, size, turn_time):
+        return stage.ahead
+
+
 class Process(dispatchers.Dispatcher):
     """A dispatcher without threads, whose pauses take no time."""
 
@@ -67,7 +75,13 @@ class Process(dispatchers.Dispatcher):
         self.life = Life() if life is None else life
         self._tickets = collections.deque()
         super().__init__(db, reactor, uuid=uuid.UUID(int=number))
+        self._turns._ahead = Eager()
         self.activate()
+
+    @property
+    def claims_between_polls(self):
+        """Whether jobs are claimed ahead: at polls alone they are not."""
+        return bool(stage.ahead)
 
     def _begin(self):
         """The world says when to poll."""

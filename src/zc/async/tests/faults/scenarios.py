@@ -10,6 +10,7 @@ import persistent
 from twisted.internet.defer import Deferred
 
 from ... import clock
+from ... import testing
 from ...job import Job
 from ...job import NeverRetry
 from ...job import parallel
@@ -28,6 +29,7 @@ class Stage:
         self.world = world
         self.well = False   # whether what hurts without any fault is over
         self.claims = True  # whether those who leave the claims to others claim, too
+        self.ahead = 0      # jobs that are claimed ahead
         self.starts = {}    # by the name of an effect, how often its body began
 
 
@@ -50,6 +52,11 @@ class Account(persistent.Persistent):
         """An effect, not to be begun before *moment*."""
         if clock.micros() < moment:
             raise AssertionError('begun too early')
+        return self.change(name)
+
+    def change_slowly(self, name):
+        """An effect, after a second."""
+        testing.set_now(clock.now() + datetime.timedelta(seconds=1))
         return self.change(name)
 
     def change_at_second(self, name):
@@ -327,6 +334,18 @@ def claimed_late(queue, account):
         agents['main'].filter = filter
     queue.put(Job(account.change, 'a'))
     return {'a': 1}
+
+
+@scenario()
+def claimed_ahead(queue, account):
+    # while the first is worked on, the others wait for too long: they are given back
+    stage.ahead = 2
+    for agents in queue.dispatchers.values():
+        agents['main'].size = 1
+    queue.put(Job(account.change_slowly, 'a'))
+    queue.put(Job(account.change, 'b'))
+    queue.put(Job(account.change, 'c'))
+    return {'a': 1, 'b': 1, 'c': 1}
 
 
 @scenario(enrolled=(1, 2), living=(1, 2), long=True)
