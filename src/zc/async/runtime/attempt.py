@@ -3,6 +3,7 @@
 The one retry loop of the package.  What goes wrong is decided by the job's
 policy; this is the place that acts on the decision.
 """
+import contextlib
 import logging
 
 from transaction.interfaces import NoTransaction
@@ -16,6 +17,8 @@ from ..interfaces import AbortedError
 from ..interfaces import ReassignedError
 from ..model import execution
 from ..model import recovery
+from ..job import Job
+from ..model import callbacks
 from ..model import retry
 from ..model import status
 from ..model.call import CodeMissing
@@ -26,6 +29,7 @@ from .absence import Absence
 from .effects import has_effects
 from .pauses import AWAY
 from .pauses import CROWD
+from .effects import last_of
 from .pauses import Pauses
 from .pauses import SOON
 from .pauses import Stopped
@@ -103,10 +107,12 @@ class Attempts:
                 _ensure_begun(job)
                 value = self._settled_value(self._invoke())
                 if self._group and self._can_wait(value):
-                    self._abort()
+                    with self._last():
+                        self._abort()
                     return value
                 self._conclude(value)
-                self._commit()
+                with self._last():
+                    self._commit()
             except BaseException:
                 # before tearDown: what it takes away belongs to the transaction
                 self._abort()
@@ -192,6 +198,14 @@ class Attempts:
 
         One that code of the job's own stores must not hold up whoever does that.
         """
+    def _last(self):
+        """Return a context: what ends in it is the last transaction, if it seems so."""
+        job = self._job
+        if (self._token is None or self.deferred is not None or job._awaits is not None
+                or callbacks.children(job) or type(job).tearDown is not Job.tearDown):
+            return contextlib.nullcontext()
+        return last_of(self._connection)
+
         if (execution.is_deferred(value) or execution.is_job(value)
                 or has_effects(self._manager.get(), self._connection)):
             return False

@@ -1,8 +1,9 @@
-"""Does a transaction change anything?
+"""Does a transaction change anything, and is it a connection's last?
 
 The one place that looks into transactions and connections for it: what is
 asked here is not part of their interfaces, and is tested on each version.
 """
+import contextlib
 
 
 def has_effects(transaction, connection):
@@ -17,3 +18,33 @@ def has_effects(transaction, connection):
         or not connection._needs_to_join
         or any(True for _hook in transaction.getBeforeCommitHooks())
         or any(True for _hook in transaction.getAfterCommitHooks()))
+
+
+def ghost(connection, oid, cls=None):
+    """Return the object *oid*, which is loaded when it is used.
+
+    Where it is certain that its class is *cls*, only then: `Connection.get` loads an
+    object of which it knows nothing once for its class, and once more for its state.
+    """
+    if cls is None:
+        return connection.get(oid)
+    return connection._reader.load_persistent(oid, cls)
+
+
+@contextlib.contextmanager
+def last_of(connection):
+    """Let the transaction that ends meanwhile be the last before *connection* is closed.
+
+    After each one ZODB looks for what others have committed, in case somebody goes on
+    without a ``begin``.  On RelStorage that is a question to the server, and whoever
+    opens the connection asks it again.
+    """
+    family = list(connection.connections.values())
+    before = [one.explicit_transactions for one in family]
+    try:
+        for one in family:
+            one.explicit_transactions = True
+        yield
+    finally:
+        for one, explicit in zip(family, before):
+            one.explicit_transactions = explicit

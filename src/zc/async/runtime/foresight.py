@@ -34,8 +34,10 @@ class Foresight:
         """See to what tells whether there are jobs in *shards*, and to their lines."""
         if self._pays:
             fetch(shards)
-            fetch(part for shard in shards
-                  for part in (shard.length, *shard.lines.values()))
+            fetch(shard.length for shard in shards)
+            # those of the others are not read, and would be asked for each time
+            fetch(line for shard in shards if shard.length()
+                  for line in shard.lines.values())
 
     def jobs(self, read_calls=False):
         """Return what `walk` calls with its heads where it comes to a ghost, or None.

@@ -31,6 +31,7 @@ class Claims(parking.Claimant):
     _places: Any
     _refusals: Any
     _looks: dict[Any, Any]
+    foresight: Any
     _failed: bool
     poll: Any
     _filter: Any
@@ -62,5 +63,6 @@ class _Look:
     _places: Any
     _own: Any
     _others: Any
+    _foresee: Any
     _steps: Any
 def _is_limited(head): ...
