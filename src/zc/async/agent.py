@@ -169,6 +169,15 @@ class Agent(persistent.Persistent):
         job.parent = self
         self.completed.add(job)
 
+    def holds(self, order, job):
+        """Return whether *job* is held under the key *order*.  Does not load the job."""
+        return self._jobs.get(order) is job
+
+    def move_completed(self, order, job):
+        """As `jobCompleted`, for a job that says itself that it is completed here."""
+        del self._jobs[order]
+        self.completed.add(job)
+
     @property
     def _data(self):
         # what clients of old look at: the jobs

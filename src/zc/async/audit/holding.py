@@ -102,7 +102,9 @@ class Holding:
         key = place.scope[-1]
         if job.parent is not agent:
             return self._check.jobs.places.elsewhere(job, place)
-        if job._code not in HELD:
+        # completed by its worker, it leaves with the dispatcher's next turn
+        leaves = job._code == status.FINISHED and not job._quota_names
+        if job._code not in HELD and not leaves:
             return place.finding(
                 'status-wrong', f'job {oid_of(job)} is {status.of(job)} and held by '
                 f'{place.name}', job)

@@ -180,6 +180,30 @@ def try_finish(node):
     return finished
 
 
+def finish_in_hand(job):
+    """Complete *job* if nothing follows from it; its agent holds it until `let_go`.
+
+    So a worker stores effects, result and completion of a job at once, and nobody
+    has to store it again.  Return whether it did.
+    """
+    read_current(job.callback_record())
+    if children(job) or job._quota_names:
+        return False
+    status.move(job, 'finish')
+    job._callbacks_end = clock.micros()
+    return True
+
+
+def let_go(agent, order, job):
+    """Let *agent* hold *job*, which is completed, no more.  Does not load the job.
+
+    *order* is the key under which it is held; nothing happens where it is not, for
+    then an heir has done the same.
+    """
+    if agent.holds(order, job):
+        agent.move_completed(order, job)
+
+
 def finish_all(nodes):
     """Complete those of *nodes*, children first, for which everything is done.
 

@@ -26,6 +26,7 @@ class Outcome:
     attempt: int
     value: object = NOTHING
     visited: tuple = ()  # the oids of what was performed after it, children first
+    order: bytes = None  # the key under which the job, completed already, is held
 
 
 def apply(job, outcome, nodes):
@@ -45,5 +46,8 @@ def apply(job, outcome, nodes):
             execution.settle(job, outcome.value)
     if callbacks.is_in_line(job):
         return False
+    if outcome.order is not None:
+        callbacks.let_go(job.parent, outcome.order, job)
+        return True
     callbacks.finish_all([*nodes, job])
     return True

@@ -9,16 +9,18 @@ import logging
 from transaction.interfaces import NoTransaction
 
 from .. import chance
+from .. import clock
 from .. import describe
 from .. import failures
 from .. import log
 from .. import outage
+from ..agent import Agent
 from ..interfaces import AbortedError
 from ..interfaces import ReassignedError
-from ..model import execution
-from ..model import recovery
 from ..job import Job
 from ..model import callbacks
+from ..model import execution
+from ..model import recovery
 from ..model import retry
 from ..model import status
 from ..model.call import CodeMissing
@@ -27,9 +29,9 @@ from ..model.outcomes import NOTHING
 from . import surroundings
 from .absence import Absence
 from .effects import has_effects
+from .effects import last_of
 from .pauses import AWAY
 from .pauses import CROWD
-from .effects import last_of
 from .pauses import Pauses
 from .pauses import SOON
 from .pauses import Stopped
@@ -37,6 +39,8 @@ from .surroundings import Lost
 from .surroundings import Surroundings
 from .troubles import met
 
+#: Seconds that a call may take to be completed in one commit with its effects.
+SHORT = 0.02
 #: Conflicts that a storage found, during one run, that cost no attempt.
 FREE = 100
 
@@ -105,6 +109,7 @@ class Attempts:
         with execution.entered(job):
             try:
                 _ensure_begun(job)
+                self._entered = clock.monotonic()
                 value = self._settled_value(self._invoke())
                 if self._group and self._can_wait(value):
                     with self._last():
@@ -193,11 +198,6 @@ class Attempts:
             value = found
         return failures.sanitize(value) if failures.is_failure(value) else value
 
-    def _can_wait(self, value):
-        """Return whether *value* may be committed by another connection, later.
-
-        One that code of the job's own stores must not hold up whoever does that.
-        """
     def _last(self):
         """Return a context: what ends in it is the last transaction, if it seems so."""
         job = self._job
@@ -206,6 +206,11 @@ class Attempts:
             return contextlib.nullcontext()
         return last_of(self._connection)
 
+    def _can_wait(self, value):
+        """Return whether *value* may be committed by another connection, later.
+
+        One that code of the job's own stores must not hold up whoever does that.
+        """
         if (execution.is_deferred(value) or execution.is_job(value)
                 or has_effects(self._manager.get(), self._connection)):
             return False
@@ -224,8 +229,20 @@ class Attempts:
         else:
             execution.check_result(value)
             execution.settle(job, value)
+            if self._may_finish():
+                callbacks.finish_in_hand(job)
             if failures.is_failure(value):
                 execution.log_failure(job)
+
+    def _may_finish(self):
+        """Return whether the job may be completed with its effects.
+
+        Who adds a callback meanwhile makes that conflict, and the call is made again:
+        so only where it was short.
+        """
+        return (self._group and self._held is self._job
+                and clock.monotonic() - self._entered < SHORT
+                and type(self._job.parent) is Agent)
 
     def _commit(self):
         if not fence(self._held):

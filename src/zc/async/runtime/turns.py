@@ -18,8 +18,10 @@ from .. import describe
 from .. import failures
 from .. import log
 from .. import outage
+from ..agent import Agent
 from ..interfaces import CALLBACKS
 from ..interfaces import KEY
+from ..job import Job
 from ..model import callbacks
 from ..model import execution
 from ..model import outcomes
@@ -33,6 +35,7 @@ from .ahead import LINGER
 from .ahead import lingers
 from .attempt import abort
 from .claims import Claims
+from .effects import ghost
 from .effects import has_effects
 from .mending import mend
 from .overdue import UnderWay
@@ -414,7 +417,8 @@ class Turns:
             pool = agent.queue.name, agent.name
             record = history.claimed(describe.address(job), *pool)
             tickets.append(Ticket(
-                job._p_oid, record.key[1], job._attempt, pool, record, ahead))
+                job._p_oid, record.key[1], job._attempt, pool, record, ahead,
+                Job if type(job) is Job else None))
         return tickets
 
     def _apply_all(self, batch):
@@ -424,7 +428,9 @@ class Turns:
             if outcome is None:
                 continue
             connection = self._connection.get_connection(outcome.database_name)
-            job = connection.get(outcome.oid)
+            job = ghost(connection, outcome.oid, ticket.cls)
+            if outcome.order is not None and self._let_go(ticket, outcome, job):
+                continue
             nodes = [connection.get(oid) for oid in outcome.visited]
             self._check_classes((*nodes, job))
             if outcome.value is outcomes.UNTOUCHED and not self._holds(job):
@@ -436,6 +442,20 @@ class Turns:
                 nodes.append(job)
             resumed += self._resumed(nodes, ticket.database_name)
         return resumed
+
+    def _let_go(self, ticket, outcome, job):
+        """Let the agent hold *job*, completed by its worker, no more.
+
+        Return False where that agent has been removed: the job knows it.
+        """
+        queue_name, agent_name = ticket.pool
+        queue = self._connection.root()[KEY].get(queue_name)
+        agents = queue and queue.dispatchers.get(self._services.UUID)
+        agent = agents and agents.get(agent_name)
+        if type(agent) is not Agent or not agent.holds(outcome.order, job):
+            return False
+        callbacks.let_go(agent, outcome.order, job)
+        return True
 
     def _check_classes(self, nodes):
         """Raise `Outdated` where one, or its callback, was loaded without its class.

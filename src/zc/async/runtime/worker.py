@@ -37,6 +37,7 @@ from .attempt import abort
 from .attempt import Attempts
 from .attempt import begin
 from .attempt import commit_step
+from .effects import ghost
 from .history import naive_now
 from .pauses import AWAY
 from .pauses import Pauses
@@ -55,6 +56,7 @@ class Ticket:
     pool: tuple            # (queue name, agent name)
     record: object = None  # a `history.JobRecord`; None for what is resumed
     ahead: bool = False    # whether it may be given back before it is begun
+    cls: type = None       # the job's, where that is certain
     handed: float = 0.0    # by the steady clock, when it was put before the workers
     begun: float = 0.0     # the same, when one of them took it
     thread: int = None     # that worker's
@@ -212,12 +214,14 @@ class _Performance:
         return outcome
 
     def _perform(self, outcome):
-        job = self._connection.get(outcome.oid)
+        job = ghost(self._connection, outcome.oid, self._ticket.cls)
         if job.status is COMPLETED:
             # meanwhile, by whoever brought the result that it waited for
             return
         if job.status is not CALLBACKS:
             self._perform_job(job, outcome)
+            if job.status is COMPLETED:
+                outcome.order = job._order
         if outcome.value is NOTHING and job.status is CALLBACKS:
             self._check_held(job)
             self._place = job.parent, job._order

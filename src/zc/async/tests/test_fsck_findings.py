@@ -458,9 +458,18 @@ class Entries(Damaged):
         self.assert_repaired('status-wrong', done=[job, other])
 
     def test_status_wrong_completed_in_an_agent(self):
+        self.queue.quotas.create('q')
+        job = self.claimed(self.put(quotas=('q',)))
+        job._code = status.FINISHED
+        self.assert_repaired('quota-stale', 'status-wrong', done=[job])
+        self.assertEqual(list(self.agent.completed), [job])
+
+    def test_completed_it_is_on_its_way_from_an_agent_that_works(self):
         job = self.claimed(self.put())
         job._code = status.FINISHED
-        self.assert_repaired('status-wrong', done=[job])
+        self.assertEqual(self.codes(), [])
+        self.agents.activation.end()
+        self.assert_repaired('held-by-nobody', done=[job])
         self.assertEqual(list(self.agent.completed), [job])
 
     def test_status_wrong_active_in_line(self):
