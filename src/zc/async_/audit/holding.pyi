@@ -1,7 +1,6 @@
 # Made by tools/stubs.py from zc.async; change that, not this.
 from typing import Any
 HELD: tuple[Any, ...]
-_LEAVING: tuple[Any, ...]
 class Holding:
     title: str
     def __init__(self, check) -> None: ...
