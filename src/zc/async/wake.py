@@ -1,9 +1,11 @@
-"""Who wants to hear that work was committed in this process.
+"""Who wants to hear that work was committed.
 
 A queue tells the transaction in which a job is put; when that transaction is
 committed, the listeners are called.  Nothing is promised: a dispatcher that
 hears nothing finds the work at its next poll.
 """
+from . import bell
+
 _listeners = []
 
 
@@ -29,10 +31,16 @@ def announce(success=True):
 
 
 def after_commit(transaction, owner):
-    """Have the listeners told, once, when *transaction* is committed."""
+    """Have the listeners told, once, when *transaction* is committed.
+
+    And other processes, where the database of *owner*, a queue, can pass that on.
+    """
     try:
         transaction.data(owner)
     except KeyError:
         transaction.set_data(owner, True)
         if _listeners:
             transaction.addAfterCommitHook(announce)
+        others = bell.of(owner._p_jar.db())
+        if others is not None:
+            transaction.addAfterCommitHook(others.ring)

@@ -12,6 +12,8 @@ from .watch import Watch
 
 #: Seconds between two looks at storages that do not tell of commits.
 LOOK = 0.05
+#: The same while they tell of them, too: nobody has to rely on that.
+LOOK_TOLD = 1
 #: The same while one of them is away: each look costs lines in its log.
 LOOK_AWAY = 1
 
@@ -92,5 +94,6 @@ class Wakeup:
             if self._watch.look():
                 self._claim_once()
         finally:
+            pause = LOOK_TOLD if self._watch.told else LOOK
             self._reactor.callLater(
-                LOOK_AWAY if self._watch.away else LOOK, self._look_again)
+                LOOK_AWAY if self._watch.away else pause, self._look_again)

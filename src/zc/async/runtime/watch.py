@@ -4,15 +4,18 @@ Where ZODB adapts a storage to its multi-version protocol (FileStorage, ZEO and
 others), every commit passes by the adapter's instances with the ids of what it
 changed; over ZEO those of other processes too.  An ear among them hears it at
 once.  That is private to ZODB, so it is in this module and in `.idle` alone;
-storages with a protocol of their own (RelStorage) are asked, often, and cheaply.
+storages with a protocol of their own (RelStorage) are asked, often, and cheaply.  With
+PostgreSQL there is a `.listener` besides, and they are asked seldom while that works.
 
 Nothing depends on it: what is not heard is found by the next poll.
 """
 from ZODB.mvccadapter import MVCCAdapter
 
+from .. import bell
 from .. import describe
 from .. import log
 from .. import outage
+from .listener import Listener
 
 
 class _Ear:
@@ -46,6 +49,7 @@ class Watch:
         self._heard = heard
         self._ears = {}       # database name -> (adapter, ear)
         self._instances = {}  # database name -> (instance, signs)
+        self._listeners = {}  # database name -> listener
 
     def start(self):
         """Begin to listen in all databases that allow it."""
@@ -58,11 +62,20 @@ class Watch:
                 self._ears[name] = adapter, ear
             else:
                 self._instances[name] = adapter.new_instance(), frozenset()
+                line = bell.line_of(db)
+                if line is not None:
+                    self._listeners[name] = Listener(line, self._heard)
 
     @property
     def deaf(self):
         """Whether there are databases that have to be asked with `look`."""
         return bool(self._instances)
+
+    @property
+    def told(self):
+        """Whether all databases that have to be asked also tell by themselves."""
+        return all(name in self._listeners and self._listeners[name].works
+                   for name in self._instances)
 
     def concern(self, signs):
         """Listen for changes of *signs*: object ids by database name."""
@@ -93,10 +106,13 @@ class Watch:
             if not adapter.closed:
                 with adapter._lock:
                     adapter._instances.discard(ear)
+        for listener in self._listeners.values():
+            listener.stop()
         for instance, _signs in self._instances.values():
             try:
                 instance.release()
             except Exception:
                 log.events.warning('a storage could not be released', exc_info=True)
+        self._listeners.clear()
         self._ears.clear()
         self._instances.clear()

@@ -10,7 +10,7 @@ PACKAGE = pathlib.Path(__file__).parent.parent
 #: and from its own where that makes no cycle.  A new module needs a place here.
 LAYERS = {
     'words': 'interfaces',
-    'leaves': 'chance clock current datafile describe failures instanceuuid log outage'
+    'leaves': 'bell chance clock current datafile describe failures instanceuuid log outage'
               ' productconfig threadlocal timekeys wake',
     'model': r'model(\.\w+)? job queue agent utils',
     'evolution': r'evolve(\.\w+)?',

@@ -1,6 +1,7 @@
 # Made by tools/stubs.py from zc.async; change that, not this.
 from typing import Any
 LOOK: float
+LOOK_TOLD: int
 LOOK_AWAY: int
 class Wakeup:
     def __init__(self, db, reactor, claim, is_own) -> None: ...

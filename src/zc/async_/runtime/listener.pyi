@@ -1,0 +1,23 @@
+# Made by tools/stubs.py from zc.async; change that, not this.
+from typing import Any
+CHECK: Any
+ANSWER: Any
+FIRST: Any
+LONGEST: Any
+class Listener:
+    def __init__(self, open_line, heard, start_thread=...) -> None: ...
+    @property
+    def works(self): ...
+    def stop(self): ...
+    def _run(self): ...
+    def _listen(self): ...
+    def _hear(self, connection, seconds, until=None): ...
+    def _wait(self, connections, seconds): ...
+    _open: Any
+    _heard: Any
+    _own: str
+    _hears: Any
+    _stopping: Any
+    _stop: Any
+    _stopped: Any
+    _thread: Any
