@@ -1,4 +1,6 @@
 """From samples to medians, and to a table that people read."""
+import os
+import shlex
 import statistics
 
 from bench.storages import KINDS
@@ -6,6 +8,13 @@ from bench.storages import KINDS
 _HEAD = ('', 'median', 'min - max', 'beside raw', 'steady',
          'commits', 'records', 'bytes', 'CPU ms')
 _WIDTHS = (33, 10, 17, 20, 6, 8, 8, 8, 7)
+
+
+def command(script, argv):
+    """Return the command line of a bench; of the file of results only the name."""
+    words = [os.path.basename(word) if before == '--json' else word
+             for before, word in zip(('', *argv), argv)]
+    return shlex.join(['bin/py', script, *words])
 
 
 def percentile(values, percent):

@@ -109,7 +109,7 @@ def planned(options):
     return Plan(**chosen)
 
 
-def conditions(plan):
+def conditions(plan, argv=()):
     """Return what a result depends on besides the code."""
     versions = {}
     for name in DISTRIBUTIONS:
@@ -118,6 +118,7 @@ def conditions(plan):
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
     return {**dataclasses.asdict(plan), 'revision': _revision(),
+            'command': report.command('bench/run.py', argv),
             'python': platform.python_version(), 'system': platform.system(),
             'processors': os.cpu_count(),
             'versions': versions}
@@ -242,7 +243,8 @@ def main(argv=None):
     signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(143))
     results = Results(options.json)
     try:
-        results.add('conditions', conditions(plan))
+        results.add('conditions', conditions(
+            plan, sys.argv[1:] if argv is None else argv))
         print(f'{plan.jobs or "some thousand"} jobs, agent of size {plan.size} '
               f'unless said, median of {plan.runs} '
               f'runs, poll interval {plan.poll_interval:g} s; '

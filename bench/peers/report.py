@@ -1,6 +1,7 @@
 """From samples to medians, and to a table that people read."""
 import statistics
 
+from bench.report import command  # noqa: F401
 from bench.report import percentile
 
 _SAME = ('system', 'title', 'storage', 'settings', 'together', 'measure', 'label',

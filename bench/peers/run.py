@@ -79,7 +79,7 @@ def planned(options):
     return Plan(**chosen)
 
 
-def conditions(plan):
+def conditions(plan, argv=()):
     """Return what a result depends on besides the code."""
     versions = {'zc.async': importlib.metadata.version('zc.async')}
     for name in ('requirements.txt', 'requirements-oban.txt'):
@@ -87,7 +87,8 @@ def conditions(plan):
             versions.update(line.strip().split(' == ') for line in lines if '==' in line)
     return {**dataclasses.asdict(plan), 'python': platform.python_version(),
             'system': platform.system(), 'processors': os.cpu_count(),
-            'versions': versions, 'of': 'peers'}
+            'versions': versions, 'of': 'peers',
+            'command': report.command('bench/peers/run.py', argv)}
 
 
 class Run:
@@ -184,7 +185,7 @@ def main(argv=None):
             if results is not None:
                 print(json.dumps({'kind': kind, **data}), file=results, flush=True)
 
-        add('conditions', conditions(plan))
+        add('conditions', conditions(plan, sys.argv[1:] if argv is None else argv))
         folder = made.enter_context(tempfile.TemporaryDirectory(prefix='bench-peers-'))
         running = made.enter_context(Servers(folder))
         run = Run(options, plan, folder, running, add)

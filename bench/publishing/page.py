@@ -22,7 +22,10 @@ settings is told in :doc:`deployment`; how far one database goes, in :doc:`scali
 
 Absolute figures are those of one machine.  The ratios are what to rely on: each
 sample lies between two looks at the raw rate, one small object changed in each
-commit, of the same database; figures are medians of the runs.
+commit, of the same database.  Figures are medians of the runs, without those within
+which the raw rate moved by more than 30 %, unless no others are left.  In brackets is
+the span from the least to the most.  How many runs there were, and how many were
+steady, is in the tables of all measures.
 '''
 _PEERS = '''\
 The same work in one run: {jobs} jobs that do nothing, or store one thing each; one
@@ -37,13 +40,13 @@ be later than the start of the job, or from the call that puts it; on a FileStor
 which has one process, zc.async puts and works in the same one.
 '''
 _COMMANDS = '''\
-::
+These commands measured what is shown; the last makes this page::
 
-    bin/py bench/run.py --floors --json floors.jsonl
-    bin/py bench/run.py --json all.jsonl
-    bin/py bench/peers/run.py --runs 5 --json peers.jsonl
-    bin/py bench/publish.py --keep all.jsonl floors.jsonl peers.jsonl
+{commands}
+    bin/py bench/publish.py --keep {files}
 
+What is smaller there than a row of the first table says is named in that row.
+``bin/py bench/run.py --all`` takes everything, in full.
 ``bench/README.rst`` says what each measure is, and ``bin/py bench/compare.py OLD NEW``
 tells what changed between two revisions.
 '''
@@ -58,7 +61,7 @@ def page(facts):
              *_section('Worker processes', _image('workers', charts), _fragment('workers')),
              *_rates(facts), *_costs(facts),
              *_section('What stands in the way', _fragment('in_the_way')),
-             *_section('To measure it again', _COMMANDS), *_conditions(facts)]
+             *_section('To measure it again', _commands(facts)), *_conditions(facts)]
     return '\n'.join(parts), {name: svg for name, (_title, svg) in charts.items() if svg}
 
 
@@ -73,10 +76,17 @@ def _fragment(name):
         return file.read()
 
 
+def _commands(facts):
+    commands = [one['command'] for _name, one in facts.conditions if 'command' in one]
+    files = sorted({name for name, _one in facts.conditions})
+    return _COMMANDS.format(commands='\n'.join(f'    {one}' for one in commands),
+                            files=' '.join(files))
+
+
 def _image(name, charts):
     title, svg = charts[name]
     if not svg:
-        return f'{title}: not measured.\n'
+        return f'{title}: not measured in this run.\n'
     return (f'.. image:: performance/{name}.svg\n   :alt: {title}\n   :width: 100%\n')
 
 
@@ -125,12 +135,13 @@ def _peers(facts, charts):
                     failed, _image('peers', charts))
 
 
-def _rate(found):
+def _rate(found, unit=None):
     if found is None:
         return 'not measured'
     ratio = found.get('ratio')
     beside = '' if ratio is None else f' ({number(ratio["median"])})'
-    return number(found['value']['median']) + beside
+    unit = unit or ''
+    return number(found['value']['median']) + unit + beside
 
 
 def _percentiles(found, since=''):
@@ -143,13 +154,13 @@ def _rates(facts):
     parts = []
     for storage, title in STORAGES:
         rows = [(one.get('label', one['measure']), f'``{one["measure"]}``',
-                 _rate(one) + _unit(one['unit']), _range(one), _relative(one),
+                 _rate(one, _unit(one['unit'])), _range(one), _relative(one),
                  f'{one["steady"]} of {one["runs"]}')
                 for one in facts.measures(storage)]
         parts.append(f'{title}\n' + '-' * len(title) + '\n')
         parts.append(table(('what', 'measure', 'median (÷ raw)', 'min to max',
                             'beside another', 'steady'), rows)
-                     if rows else 'Not measured.\n')
+                     if rows else 'Not measured in this run.\n')
     return _section('All measures', *parts)
 
 

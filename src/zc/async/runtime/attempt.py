@@ -238,9 +238,10 @@ class Attempts:
         """Return whether the job may be completed with its effects.
 
         Who adds a callback meanwhile makes that conflict, and the call is made again:
-        so only where it was short.
+        so only where it was short, and did not do something like it by itself.
         """
         return (self._group and self._held is self._job
+                and not getattr(self._job, '_v_annotated', False)
                 and clock.monotonic() - self._entered < SHORT
                 and type(self._job.parent) is Agent)
 

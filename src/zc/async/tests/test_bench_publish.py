@@ -80,11 +80,11 @@ class Published(unittest.TestCase):
     def test_each_figure_stands_beside_its_floor_and_its_goal(self):
         text = self.publish(*RESULTS)
         self.assertEqual(self.row(text, 'no-op jobs, agent of size 10')[1:],
-                         ['0.7', '1', '0.83', 'floor'])
+                         ['0.7', '1', '0.83 (0.747 to 0.913)', 'floor'])
         self.assertEqual(self.row(text, '… out of the box')[1:],
-                         ['0.4', '0.6', '0.35', '**missed**'])
+                         ['0.4', '0.6', '0.35 (0.315 to 0.385)', '**missed**'])
         self.assertEqual(self.row(text, 'drain at a backlog of 1,000,000')[3:],
-                         ['0.978; 8.5 ms', 'goal'])
+                         ['0.978 (0.88 to 1.08); 8.5 ms', 'goal'])
 
     def test_the_worst_figure_of_a_row_decides(self):
         text = self.publish(*RESULTS)
@@ -104,8 +104,9 @@ class Published(unittest.TestCase):
     def test_what_was_not_measured_is_said(self):
         text = self.publish(CONDITIONS)
         self.assertEqual(self.row(text, 'two workers over ZEO')[3:],
-                         ['not measured', 'not measured'])
-        self.assertEqual(self.row(text, 'one worker each')[4], 'not measured')
+                         ['not measured in this run'] * 2)
+        self.assertEqual(self.row(text, 'one worker each')[4],
+                         'not measured in this run')
         self.assertNotIn('.. image::', text)
         self.assertEqual(os.listdir(self.folder / 'performance'), [])
 
@@ -133,7 +134,26 @@ class Published(unittest.TestCase):
                   'label': 'x', 'unit': '/s', 'run': 0, 'value': 900, 'ratio': 0.9,
                   'raw': 1000, 'steady': True, 'cost': COST}
         text = self.publish(CONDITIONS, sample, {**sample, 'ratio': 0.7})
-        self.assertEqual(self.row(text, 'no-op jobs, agent of size 10')[3], '0.8')
+        self.assertEqual(self.row(text, 'no-op jobs, agent of size 10')[3],
+                         '0.8 (0.7 to 0.9)')
+
+    def test_a_smaller_backlog_than_the_row_speaks_of_is_named(self):
+        small = summary('filestorage', 'backlog-1m', 880, 0.88, relative=spread(0.978),
+                        backlog=200_000, reference='backlog-1k',
+                        claim_ms={'p50': 3, 'p99': 8.5})
+        found = self.row(self.publish(CONDITIONS, small), 'drain at a backlog')
+        self.assertIn('with 200,000 jobs that wait instead of 1,000,000', found[3])
+        self.assertEqual(found[4], 'goal, at that size')
+        whole = {**small, 'backlog': 1_000_000}
+        found = self.row(self.publish(CONDITIONS, whole), 'drain at a backlog')
+        self.assertNotIn('instead', found[3])
+        self.assertEqual(found[4], 'goal')
+
+    def test_the_commands_are_those_that_were_given(self):
+        command = 'bin/py bench/run.py --runs 5 --json some.jsonl'
+        text = self.publish({**CONDITIONS, 'command': command})
+        self.assertIn(f'    {command}\n', text)
+        self.assertIn('bench/publish.py --keep some.jsonl', text)
 
     def test_a_file_that_is_not_there_is_refused_by_its_name(self):
         with self.assertRaisesRegex(AssertionError, "'missing.jsonl' is no file"):

@@ -60,6 +60,13 @@ def change_slowly_and_get_callback():
     return change_slowly()
 
 
+def change_and_tell():
+    """Have an effect, and a live annotation."""
+    local.setLiveAnnotation('begun', count('begun'))
+    counts['begun'] -= 1
+    return change()
+
+
 class Finishing(Case):
 
     def stop_before_the_turn(self):
@@ -143,6 +150,12 @@ class Finishing(Case):
         self.finish(job)
         self.assertEqual((job.result, self.changed), ('changed', 1))
         self.assertEqual((counts['begun'], story), (1, [('changed',)]))
+
+    def test_nor_does_a_live_annotation_of_its_own(self):
+        job = self.put(change_and_tell)
+        self.finish(job)
+        self.assertLeft(job)
+        self.assertEqual(job.annotations['begun'], 1)
 
     def test_a_job_with_a_quota_is_left_to_the_turn(self):
         self.queue.quotas.create('q')

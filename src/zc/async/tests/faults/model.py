@@ -77,6 +77,7 @@ class Model:
         self.seen = collections.defaultdict(lambda: UNSEEN)
         self.effects = collections.Counter()
         self.starts = collections.Counter()
+        self.starts_before = collections.Counter()  # … its latest attempt
         self.waited = set()   # names of what waited for another
         self.interrupted = collections.Counter()  # as the committed states show it
         self.handed_over = collections.Counter()  # … perhaps: in order, or parked
@@ -131,7 +132,11 @@ class Model:
         if not old.attempt <= seen.attempt <= old.attempt + 1:
             self.problem(f'{name} went from attempt {old.attempt} to {seen.attempt}')
         if _broken_off(old, seen):
-            certain = process not in self.stopping and seen.status != PARKED
+            # what it had claimed ahead, a process gives back by itself
+            given_back = (self.begun_by.get(name) == process
+                          and self.starts[name] == self.starts_before[name])
+            certain = not given_back and (
+                process not in self.stopping and seen.status != PARKED)
             (self.interrupted if certain else self.handed_over)[name] += 1
         if seen.status == PENDING:
             self.waiting.setdefault(name, now)
@@ -141,6 +146,7 @@ class Model:
             self.waited.add(name)
         if seen.attempt > old.attempt and not seen.ended:
             self.begun_by[name] = process
+            self.starts_before[name] = self.starts[name]
         if seen.ended and not old.ended:
             self.settled_by[name] = process
             self._check_settler(name, old, seen, process)

@@ -331,6 +331,7 @@ class Judgement(_Judged):
 
     def test_an_interruption_that_was_not_counted(self):
         self.see(ACTIVE, 1)
+        self.model.started('p0-0', 'd1')
         self.see(PENDING, 1)
         self.see(ACTIVE, 2)
         self.see(COMPLETED, 2)

@@ -6,6 +6,7 @@ import ZODB
 from ZODB.utils import u64
 
 from ... import failures
+from ...agent import AHEAD
 from ...audit import check
 from ...interfaces import ACTIVE
 from ...interfaces import ASSIGNED
@@ -116,7 +117,9 @@ class Watcher:
     def _look_at_agent(self, UUID, agent, places):
         for job in agent:
             places[job].append(f'agent of {UUID.int}')
-            if job.status not in HELD or job.parent is not agent:
+            # one that its worker has completed leaves with the next turn
+            leaves = job.status is COMPLETED and not job.quota_names
+            if not (leaves or job.status in HELD) or job.parent is not agent:
                 self._problem(job, f'is {job.status} in an agent')
         holding, now = self.holdings[agent], self.cluster.baton.now
         problem = holding.change(set(agent), agent.size, now)
@@ -233,13 +236,16 @@ class _Holding:
         # … within the time that a transaction may last, whatever happens to it
         self._sizes[size] = now
         recent = [one for one, last in self._sizes.items() if now - last < 100]
+        # others may be claimed ahead of the threads that could begin them
         room = max(recent) - len(kept)
-        if len(new) > room and any(
+        if len(jobs) <= max(recent) + AHEAD:
+            new = {job for job in new if job.quota_names}
+        if len(new) > max(room, 0) and any(
                 job._attempt or job.status is CALLBACKS for job in kept):
             # it was full of jobs that wait for others, or became so by such a one
             room = max(room, 1)
             new = {job for job in new if job.status is not CALLBACKS}
-        if len(new) > room:
+        if len(new) > max(room, 0):
             return f'claimed {len(new)} jobs with room for {room}'
         return None
 
