@@ -12,10 +12,15 @@ Nothing depends on it: what is not heard is found by the next poll.
 from ZODB.mvccadapter import MVCCAdapter
 
 from .. import bell
+from .. import clock
 from .. import describe
 from .. import log
 from .. import outage
 from .listener import Listener
+
+
+#: Seconds for which nobody counts on notes after a commit of which there was none.
+UNTOLD = 60
 
 
 class _Ear:
@@ -50,6 +55,8 @@ class Watch:
         self._ears = {}       # database name -> (adapter, ear)
         self._instances = {}  # database name -> (instance, signs)
         self._listeners = {}  # database name -> listener
+        self._noted = False   # whether there was a note since the latest look
+        self._untold = None   # when a look found what no note had told of
 
     def start(self):
         """Begin to listen in all databases that allow it."""
@@ -64,7 +71,11 @@ class Watch:
                 self._instances[name] = adapter.new_instance(), frozenset()
                 line = bell.line_of(db)
                 if line is not None:
-                    self._listeners[name] = Listener(line, self._heard)
+                    self._listeners[name] = Listener(line, self._hear_note)
+
+    def _hear_note(self):
+        self._noted = True
+        self._heard()
 
     @property
     def deaf(self):
@@ -73,7 +84,12 @@ class Watch:
 
     @property
     def told(self):
-        """Whether all databases that have to be asked also tell by themselves."""
+        """Whether all databases that have to be asked also tell by themselves.
+
+        There may be processes that put jobs and cannot tell of them.
+        """
+        if self._untold is not None and clock.monotonic() - self._untold < UNTOLD:
+            return False
         return all(name in self._listeners and self._listeners[name].works
                    for name in self._instances)
 
@@ -98,6 +114,9 @@ class Watch:
                 continue
             if changed is None or not signs.isdisjoint(changed):
                 found = True
+        if found and not self._noted:
+            self._untold = clock.monotonic()
+        self._noted = False
         return found
 
     def stop(self):

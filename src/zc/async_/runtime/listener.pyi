@@ -18,6 +18,6 @@ class Listener:
     _own: str
     _hears: Any
     _stopping: Any
-    _stop: Any
     _stopped: Any
+    _stop: Any
     _thread: Any

@@ -1,5 +1,6 @@
 # Made by tools/stubs.py from zc.async; change that, not this.
 from typing import Any
+UNTOLD: int
 class _Ear:
     def __init__(self, heard) -> None: ...
     def _invalidate(self, tid, oids): ...
@@ -10,6 +11,7 @@ class Watch:
     away: bool
     def __init__(self, db, heard) -> None: ...
     def start(self): ...
+    def _hear_note(self): ...
     @property
     def deaf(self): ...
     @property
@@ -22,3 +24,5 @@ class Watch:
     _ears: dict[Any, Any]
     _instances: dict[Any, Any]
     _listeners: dict[Any, Any]
+    _noted: bool
+    _untold: Any

@@ -137,9 +137,12 @@ class _Played:
         shown = json.dumps(report, indent=1)
         self.assertEqual(report['problems'], {}, shown)
         self.assertFalse(report['figures'].get(expected), shown)
-        report = play(*_SMALL, *words, '--mutant', name)
-        self.assertTrue({**report['figures'], **report['problems']}.get(expected),
-                        json.dumps(report, indent=1))
+        # what strikes does so by chance, and may miss it where little time was given
+        for _try in range(3):
+            report = play(*_SMALL, *words, '--mutant', name)
+            if {**report['figures'], **report['problems']}.get(expected):
+                return
+        self.fail(json.dumps(report, indent=1))
 
 
 class Played(_Played, unittest.TestCase):
