@@ -207,25 +207,6 @@ class OnPostgreSQL(unittest.TestCase):
         [other] = self.lines('zc.async listener')
         self.assertNotEqual(other, pid)
 
-    def test_where_others_put_without_a_note_it_goes_on_asking(self):
-        with mock.patch.multiple(wakeup, LOOK=600, LOOK_TOLD=600), (
-                self.working()) as dispatcher:
-            watch = dispatcher._wakeup._watch
-            # at its start it looks for whatever was put before
-            servers.wait_until(lambda: watch._noted, 'it listens')
-            servers.wait_until(lambda: dispatcher.idle and watch.look() is False,
-                               'nothing is new')
-            watch._untold = None
-            self.assertTrue(watch.told)
-            with mock.patch.object(bell, 'of', lambda db: None), (
-                    servers.opened(self.uri)) as other:
-                self.put(other)
-            servers.wait_until(watch.look, 'the put is found')
-            self.assertFalse(watch.told)
-            with mock.patch.object(bell.clock, 'monotonic',
-                                   lambda later=bell.clock.monotonic() + 61: later):
-                self.assertTrue(watch.told)
-
     def test_where_notes_do_not_arrive_that_is_known(self):
         class Deaf:
             """A connection that is given no notes, like some of a pool."""

@@ -5,8 +5,14 @@ from unittest import mock
 import zope.interface
 from twisted.internet.interfaces import IReactorTime
 
+from . import contracts
+from .. import clock
 from .. import outage
 from ..runtime import wakeup
+from ..runtime.watch import UNTOLD
+from ..runtime.watch import Watch
+
+SIGN = b'a sign'
 
 
 @zope.interface.implementer(IReactorTime)
@@ -54,3 +60,42 @@ class Looks(unittest.TestCase):
                                    wakeup.LOOK])
         self.assertGreater(wakeup.LOOK_AWAY, wakeup.LOOK)
         self.assertEqual(claims, [1], 'after its return, when anything may have changed')
+
+
+class Notes(unittest.TestCase):
+    """One that tells of jobs besides is asked seldom, while nobody puts without that."""
+
+    def setUp(self):
+        self.clock = contracts.StoppedClock()
+        self.addCleanup(clock.install, clock.install(self.clock))
+        self.watch = Watch(mock.Mock(), lambda: None)
+        self.instance = Instance((SIGN,), (SIGN,), (), ())
+        self.watch._instances[''] = self.instance, {SIGN}
+        self.listener = self.watch._listeners[''] = mock.Mock(works=True)
+
+    def test_a_note_told_of_what_is_found(self):
+        self.watch._hear_note()
+        self.assertTrue(self.watch.look())
+        self.assertTrue(self.watch.told)
+
+    def test_none_did(self):
+        self.assertTrue(self.watch.told)
+        self.assertTrue(self.watch.look())
+        self.assertFalse(self.watch.told)
+        self.clock.advance((UNTOLD - 1) * contracts.SECOND)
+        self.assertFalse(self.watch.told)
+        self.clock.advance()
+        self.assertTrue(self.watch.told)
+
+    def test_a_note_tells_of_what_is_found_once(self):
+        self.watch._hear_note()
+        self.watch.look(), self.watch.look()
+        self.assertFalse(self.watch.told)
+
+    def test_no_notes_arrive(self):
+        self.listener.works = False
+        self.assertFalse(self.watch.told)
+
+    def test_not_all_tell(self):
+        self.watch._instances['other'] = Instance(()), set()
+        self.assertFalse(self.watch.told)
