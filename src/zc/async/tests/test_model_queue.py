@@ -431,6 +431,9 @@ class StatusMachine(RuleBasedStateMachine):
         self.client.queue.parked.discard(self.job)
 
     def fire_finish(self):
+        if callbacks.is_in_line(self.job):  # it was parked with its result
+            assert callbacks.try_finish(self.job) == []
+            assert self.agent.claimJob() is self.job
         assert callbacks.try_finish(self.job) == [self.job]
 
     @rule(name=st.sampled_from(sorted(status.ARROWS)))
