@@ -359,9 +359,19 @@ class Probe(pickle.Pickler):
     def check_loading(self, file):
         """Load what was written to *file*.  Raise what that raises."""
         file.seek(0)
-        unpickler = pickle.Unpickler(file)
-        unpickler.persistent_load = self._kept.__getitem__
-        unpickler.load()
+        _Loader(file, self._kept).load()
+
+
+class _Loader(pickle.Unpickler):
+    """Loads what a `Probe` has pickled, with the persistent objects *kept* by it."""
+
+    def __init__(self, file, kept):
+        super().__init__(file)
+        self._kept = kept
+
+    def persistent_load(self, number):
+        # a method: Python 3.13.0 does not let the attribute be set
+        return self._kept[number]
 
 
 _NOTHING_MET = Probe()
