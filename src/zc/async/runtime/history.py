@@ -179,6 +179,13 @@ class History:
             for key in [key for key, _n in zip(done, range(excess))]:
                 del self._jobs[key]
 
+    def given_back(self, record):
+        """Forget that a job was claimed: nobody has begun it, and it is in line again."""
+        with self._lock:
+            record.poll.agents[record.queue, record.agent].started -= 1
+            if self._jobs.get(record.key) is record:
+                del self._jobs[record.key]
+
     def ended(self, record, failed, result):
         """Record that a job came to an end."""
         with self._lock:

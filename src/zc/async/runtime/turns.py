@@ -250,6 +250,8 @@ class Turns:
                 del self._hands[key]
             if outcome is None:
                 self._dropped[key] = ticket.attempt
+            elif outcome.value is outcomes.UNTOUCHED:
+                self._services.history.given_back(ticket.record)
 
     def _commit_batch(self, batch, claim, pings):
         """Commit *batch* and claims; return the tickets and who could not choose.
@@ -279,7 +281,7 @@ class Turns:
                 raise
             log.events.exception('the outcome of %r cannot be stored', ticket)
             problem = failures.Failure(error)
-        if outcome.value is not outcomes.NOTHING:
+        if outcome.value not in (outcomes.NOTHING, outcomes.UNTOUCHED):
             outcome.value = problem
             try:
                 return self._commit([item], False, False, {})

@@ -29,11 +29,14 @@ from ..interfaces import PENDING
 from ..job import Job
 from ..model import outcomes
 from ..model import parking
+from ..model import recovery
 from ..model.retry import NeverRetry
+from ..runtime import turns
 from ..runtime.ahead import LINGER
 from ..runtime.history import History
 from ..runtime.troubles import Troubles
 from ..runtime.turns import Turns
+from ..runtime.worker import Worker
 from .contracts import FIRST
 from .contracts import nothing
 from .contracts import SECOND
@@ -346,6 +349,40 @@ class GivenBack(InTurns, unittest.TestCase):
         self.assertEqual(set(other), set(jobs))
         self.assertEqual(len(self.queue), 0)
 
+    def test_what_cannot_be_given_back_has_not_failed(self):
+        jobs = self.held_ahead()
+        self.world.clock.advance(SECOND * LINGER)
+        with mock.patch.object(recovery, 'give_back', side_effect=ZeroDivisionError):
+            self.take()
+        self.assertEqual({job.status for job in jobs}, {ACTIVE})
+        self.assertEqual(self.turns.in_hand, SIZE)
+        # a poll puts them back
+        self.assertEqual([self.turns.dropped(job, 'unnamed') for job in jobs],
+                         [False] * SIZE + [True] * 2)
+
+    def test_nothing_is_remembered_of_it(self):
+        history = self.services.history
+        self.do_some(30)
+        before = history.statistics()
+        self.put_many(SIZE + 2)
+        self.take()
+        self.turns.give_back()
+        self.turns.take(claim=False)
+        self.client.begin()
+        after = history.statistics()
+        self.assertEqual(after['started'], before['started'] + SIZE)
+        self.assertEqual(len(history._jobs), 30 + SIZE)
+
+    def test_a_worker_leaves_it_alone(self):
+        self.held_ahead()
+        self.turns.give_back()
+        self.turns.take(claim=False)
+        for ticket in self.services.tickets:
+            if ticket.ahead:
+                # it would need a real dispatcher for everything else
+                self.assertIsNone(Worker(None).work(ticket))
+                self.assertIsNone(ticket.thread)
+
     def test_a_conflict_does_not_matter(self):
         jobs = self.held_ahead()
         self.world.clock.advance(SECOND * LINGER)
@@ -390,6 +427,37 @@ class Threads(unittest.TestCase):
         testing.wait_for(lambda: self.dispatcher.queues.get('', {}).get('main'))
         self.queue = self.connection.root()[KEY]['']
 
+    def test_when_it_stops_no_more_are_begun(self):
+        patch = mock.patch.object(turns, 'LINGER', 600)
+        patch.start()
+        self.addCleanup(patch.stop)
+        jobs = [self.queue.put(Job(nothing)) for _number in range(300)]
+        transaction.commit()
+        testing.wait_for_result(jobs[-1])
+        GO.clear()
+        self.addCleanup(GO.set)
+        long = self.queue.put(Job(wait_for_go))
+        rest = [self.queue.put(Job(nothing)) for _number in range(3)]
+        transaction.commit()
+
+        def all_held():
+            transaction.begin()
+            return {job.status for job in [long, *rest]} == {ACTIVE}
+
+        self.assertTrue(testing.wait_for(all_held))
+        reactor = self.dispatcher.reactor
+        self.dispatcher.shutdown_grace = 30
+        reactor.callFromThread(reactor.stop)
+        # the long one is waited for; the others are taken from under the thread
+        waiting = self.dispatcher._turns._waiting
+        self.assertTrue(testing.wait_for(lambda: len(waiting) == len(rest)))
+        GO.set()
+        self.assertTrue(testing.wait_for(lambda: self.dispatcher.activated is None))
+        transaction.begin()
+        self.assertIs(long.status, COMPLETED)
+        self.assertEqual({job.status for job in rest}, {PENDING})
+        self.assertEqual(list(self.queue), rest)
+
     def test_jobs_behind_a_long_one_are_given_back(self):
         jobs = [self.queue.put(Job(nothing)) for _number in range(300)]
         transaction.commit()
@@ -404,7 +472,7 @@ class Threads(unittest.TestCase):
             transaction.begin()
             return long.status is ACTIVE and {job.status for job in rest} == {PENDING}
 
-        testing.wait_for(all_wait)
+        self.assertTrue(testing.wait_for(all_wait))
         GO.set()
         for job in rest:
             testing.wait_for_result(job)
