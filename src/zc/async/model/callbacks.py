@@ -186,22 +186,19 @@ def finish_in_hand(job):
     So a worker stores effects, result and completion of a job at once, and nobody
     has to store it again.  Return whether it did.
     """
-    read_current(job.callback_record())
-    if children(job) or job._quota_names:
-        return False
-    status.move(job, 'finish')
-    job._callbacks_end = clock.micros()
-    return True
+    return not job._quota_names and _complete(job)
 
 
 def let_go(agent, order, job):
     """Let *agent* hold *job*, which is completed, no more.  Does not load the job.
 
-    *order* is the key under which it is held; nothing happens where it is not, for
-    then an heir has done the same.
+    *order* is the key under which it is held.  Return False, and do nothing, where it is
+    not: then an heir has done the same.
     """
-    if agent.holds(order, job):
+    held = agent.holds(order, job)
+    if held:
         agent.move_completed(order, job)
+    return held
 
 
 def finish_all(nodes):
@@ -252,6 +249,17 @@ def _finish(node):
         # who claims it finishes it; completed in line, it would be claimed and
         # held for nothing
         return False
+    completed = _complete(node)
+    if completed and IJob.providedBy(node):
+        release(node)
+    return completed
+
+
+def _complete(node):
+    """Complete *node* if all that follows from it is done; return whether it was.
+
+    A job still holds its agent's slot and its quotas then.
+    """
     read_current(node.callback_record())
     for child in children(node):
         if is_broken(child) or not _is_done(child, node):
@@ -260,7 +268,6 @@ def _finish(node):
     status.move(node, 'finish')
     if IJob.providedBy(node):
         node._callbacks_end = clock.micros()
-        release(node)
     return True
 
 

@@ -452,12 +452,10 @@ class Turns:
         """
         queue_name, agent_name = ticket.pool
         queue = self._connection.root()[KEY].get(queue_name)
-        agents = queue and queue.dispatchers.get(self._services.UUID)
-        agent = agents and agents.get(agent_name)
-        if type(agent) is not Agent or not agent.holds(outcome.order, job):
-            return False
-        callbacks.let_go(agent, outcome.order, job)
-        return True
+        agent = None
+        if queue is not None and self._services.UUID in queue.dispatchers:
+            agent = queue.dispatchers[self._services.UUID].get(agent_name)
+        return type(agent) is Agent and callbacks.let_go(agent, outcome.order, job)
 
     def _check_classes(self, nodes):
         """Raise `Outdated` where one, or its callback, was loaded without its class.

@@ -11,6 +11,7 @@ from ..interfaces import CALLBACKS
 from ..interfaces import COMPLETED
 from ..interfaces import KEY
 from ..job import Job
+from ..runtime.effects import ghost
 from ..runtime.turns import Turns
 from ..threadlocal import local
 from .test_worker import Case
@@ -67,6 +68,10 @@ def change_and_tell():
     return change()
 
 
+class Other(Job):
+    """Made in another way, for all that is known."""
+
+
 class Finishing(Case):
 
     def stop_before_the_turn(self):
@@ -111,6 +116,9 @@ class Finishing(Case):
         self.assertEqual(list(self.agents['main']), [job])
         serial = job._p_serial
         go_on()
+        # not even read, where it was changed since
+        cache = self.dispatcher._turns._connection._cache
+        self.assertIsNone(cache.get(job._p_oid)._p_changed)
         self.assertLeft(job)
         self.assertEqual(job._p_serial, serial)
 
@@ -167,6 +175,34 @@ class Finishing(Case):
         go_on()
         self.assertLeft(job)
         self.assertEqual(len(self.connection.root()[KEY][''].quotas['q']), 0)
+
+
+class Ghosts(Case):
+    """A job whose class is known is loaded once."""
+
+    def test_it_is_loaded_when_it_is_used_and_not_before(self):
+        job = self.put(change)
+        for cls, loads in ((Job, 1), (None, 2)):
+            connection = self.db.open(transaction.TransactionManager())
+            connection.cacheMinimize()
+            connection._resetCache()
+            with mock.patch.object(connection._storage, 'load',
+                                   wraps=connection._storage.load) as load:
+                found = ghost(connection, job._p_oid, cls)
+                self.assertEqual(load.call_count, loads - 1)
+                self.assertIs(type(found), Job)
+                self.assertEqual(found._p_oid, job._p_oid)
+                found._p_activate()
+                self.assertEqual(load.call_count, loads)
+            connection.close()
+
+    def test_a_worker_is_told_the_class_where_it_is_certain(self):
+        tickets = []
+        hand_out = self.dispatcher.hand_out
+        self.dispatcher.hand_out = lambda ticket: (tickets.append(ticket),
+                                                   hand_out(ticket))
+        self.finish(self.put(change), self.put(Other(change)))
+        self.assertEqual([ticket.cls for ticket in tickets], [Job, None])
 
 
 if __name__ == '__main__':
