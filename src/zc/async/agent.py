@@ -113,7 +113,7 @@ class Agent(persistent.Persistent):
         count on no more than the size.
         """
         if (type(self) is not Agent or self._chooser is not None
-                or len(self._jobs) >= self._size + min(count, AHEAD)):
+                or len(self._jobs) >= self._size + count):
             return None
         job = self.queue.claim(self._filter)
         if job is not None:

@@ -5,7 +5,7 @@ import itertools
 from .. import timekeys
 
 #: Keys of a line that are read at a time: it may be changed between two reads.
-AHEAD = 16
+PAGE = 16
 #: After the keys of all jobs that were put in front of the line.
 _FRONT_END = timekeys.until(0)
 
@@ -57,7 +57,7 @@ class Head:
         while self._ranges:
             after, limit = self._ranges.pop()
             found = list(itertools.islice(
-                self.line.items(after, limit, after is not None), AHEAD))
+                self.line.items(after, limit, after is not None), PAGE))
             if found:
                 self._ahead = found[::-1]
                 self._ranges.append((found[-1][0], limit))

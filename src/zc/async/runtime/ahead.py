@@ -2,7 +2,7 @@
 
 While a turn is committed, and that takes as long as the disk does, workers with short
 jobs would have nothing to do.  So a turn claims as many as they will do in its time,
-and no more than `LIMIT`.  A job that no thread has begun after `LINGER` seconds is
+and no more than `..agent.AHEAD`.  A job that no thread has begun after `LINGER` seconds is
 given back, and the agent gets none ahead until its jobs are short again.
 """
 import math

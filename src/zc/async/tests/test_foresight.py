@@ -19,7 +19,7 @@ from ..agent import Agent
 from ..interfaces import DatabaseOpened
 from ..interfaces import KEY
 from ..job import Job
-from ..model.walk import AHEAD
+from ..model.walk import PAGE
 from ..runtime import effects
 from ..runtime import foresight
 from ..runtime.turns import Turns
@@ -195,7 +195,7 @@ class ZEOWithFilter(ZEO):
 
     def test_jobs_that_are_refused_are_loaded_together(self):
         self.claim_first()
-        self.world.put(2 * AHEAD, unwanted)
+        self.world.put(2 * PAGE, unwanted)
         # as before, with some leaves of the line; and twice for jobs and their calls
         self.assertLessEqual(self.claim(), 12)
 

@@ -87,6 +87,18 @@ class Notes(unittest.TestCase):
         self.clock.advance()
         self.assertTrue(self.watch.told)
 
+    def test_it_is_asked_seldom_then(self):
+        reactor = Reactor()
+        woken = wakeup.Wakeup(mock.Mock(), reactor, lambda: None, lambda: False)
+        woken._watch, woken.running = self.watch, True
+        self.watch._hear_note()
+        woken._look_again()
+        self.assertEqual([seconds for seconds, _call in reactor.later],
+                         [wakeup.LOOK_TOLD])
+        reactor.next()
+        self.assertEqual([seconds for seconds, _call in reactor.later], [wakeup.LOOK])
+        self.assertGreater(wakeup.LOOK_TOLD, wakeup.LOOK)
+
     def test_a_note_tells_of_what_is_found_once(self):
         self.watch._hear_note()
         self.watch.look(), self.watch.look()

@@ -1,6 +1,6 @@
 # Made by tools/stubs.py from zc.async; change that, not this.
 from typing import Any
-AHEAD: int
+PAGE: int
 _FRONT_END: Any
 class Head:
     def __init__(self, place, line, limit, memory, later=0) -> None: ...
