@@ -82,8 +82,11 @@ class Bell:
                 self._send()  # on a new one: the server was perhaps restarted
             except Exception as error:
                 self._silent_since = clock.monotonic()
-                log.trace.info('PostgreSQL takes no notes, for the next %d seconds none '
-                               'are sent: %s', SILENCE, describe.safe_repr(error))
+                log.trace.info(
+                    'PostgreSQL took no note that jobs were put (%s): other processes '
+                    'find them when they ask, and none is sent for %d seconds; see to '
+                    'its connections if this goes on',
+                    describe.safe_repr(error, 200), SILENCE)
 
     def _send(self):
         """Send a note; return False if it could not be on a line that was open."""

@@ -31,6 +31,7 @@ class Listener:
         self._open = open_line
         self._heard = heard
         self._own = f'{CHANNEL}_{uuid.uuid4().hex}'
+        self._told_deaf = False
         self._hears = threading.Event()
         self._stopping = threading.Event()
         self._stopped, self._stop = os.pipe()
@@ -55,8 +56,10 @@ class Listener:
                 try:
                     self._listen()
                 except Exception as error:
-                    log.trace.info('no notes of PostgreSQL are heard: %s',
-                                   describe.safe_repr(error))
+                    log.trace.info(
+                        'the line on which PostgreSQL tells of jobs failed (%s): it is '
+                        'asked for them meanwhile, and a new line is tried in %g seconds',
+                        describe.safe_repr(error, 200), pause)
                 if self._hears.is_set():
                     self._hears.clear()
                     pause = FIRST
@@ -75,6 +78,7 @@ class Listener:
             while not self._stopping.is_set():
                 cursor.execute(f'NOTIFY {self._own}')
                 if not self._hear(connection, ANSWER, self._own):
+                    self._tell_deaf()
                     return
                 if not self._hears.is_set():
                     self._hears.set()
@@ -82,6 +86,15 @@ class Listener:
                 self._hear(connection, CHECK)
         finally:
             connection.close()
+
+    def _tell_deaf(self):
+        """Log, once, that notes are sent and do not arrive, unless it is to stop."""
+        if not self._stopping.is_set() and not self._told_deaf:
+            self._told_deaf = True
+            log.events.warning(
+                "PostgreSQL's notes of new jobs do not arrive within %g seconds, so it is "
+                'asked for them all the time; connect to the server itself, not to a '
+                'pool that gives each transaction another connection', ANSWER)
 
     def _hear(self, connection, seconds, until=None):
         """Take notes for some *seconds*; return True at once for one to *until*."""
