@@ -21,6 +21,7 @@ class Probe:
         self._is_zeo = type(db.storage).__module__.startswith('ZEO.')
         self._handed = 0
         self._turns, self._choices = [], []
+        self.ended = time.perf_counter()  # of the latest turn that stored or claimed
         self._count_loads(db)
         self._count_turns()
 
@@ -79,11 +80,14 @@ class Probe:
         def timed_take(turns, *args, **options):
             with turns.turn:
                 before, start = self._handed, time.perf_counter()
+                stores = bool(turns._waiting)
                 try:
                     return take(turns, *args, **options)
                 finally:
                     if self._handed > before:
                         self._turns.append(time.perf_counter() - start)
+                    if stores or self._handed > before:
+                        self.ended = time.perf_counter()
 
         def counted_hand_out(dispatcher, ticket):
             self._handed += 1

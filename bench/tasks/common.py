@@ -20,6 +20,8 @@ LIMIT = 60
 SLOWEST = 3
 #: Seconds between two looks at a backlog.
 LOOK = 0.004
+#: The same where the dispatcher itself tells when it was done.
+SELDOM = 0.05
 
 
 def say(**answer):

@@ -11,9 +11,9 @@ from bench.tasks.common import agents_of
 from bench.tasks.common import connected
 from bench.tasks.common import left
 from bench.tasks.common import LIMIT
-from bench.tasks.common import LOOK
 from bench.tasks.common import opened
 from bench.tasks.common import say
+from bench.tasks.common import SELDOM
 from bench.tasks.common import SLOWEST
 from bench.tasks.common import wait_for_a_line
 from bench.tasks.common import working
@@ -28,7 +28,7 @@ def drain(store, kind, count, poll_interval, size):
         with working(db, poll_interval, size) as running, connected(db) as connection:
             _wait_until(lambda: running.idle and not any(left(connection)),
                         running, connection, count)
-            seconds, cpu = time.perf_counter() - start, _cpu() - cpu
+            seconds, cpu = probe.ended - start, _cpu() - cpu
             found = probe.found(running.conflicts)
         with connected(db) as connection:
             jobs.check(connection, kind, count)
@@ -90,8 +90,8 @@ def _wait_until(condition, running, connection, count):
     while not condition():
         if time.perf_counter() > end:
             _give_up(running, connection)
-        # asking seldom disturbs the dispatcher less
-        time.sleep(LOOK)
+        # who waits for the interpreter makes others wake it in vain at each read
+        time.sleep(SELDOM)
 
 
 def _give_up(running, connection):

@@ -20,6 +20,7 @@ from .runtime.history import History
 from .runtime.lacking import Lacking
 from .runtime.live import Live
 from .runtime.overdue import Overdue
+from .runtime.patrol import Patrol
 from .runtime.room import Room
 from .runtime.survey import Survey
 from .runtime.troubles import Troubles
@@ -118,6 +119,7 @@ class Dispatcher:
             db, reactor, self._claim_now, self._turns.committing_here)
         self._watchdog = Watchdog(self, start_thread)
         self._deferreds = Deferreds(self)
+        self._patrol = Patrol(reactor, self._pools, self._turns.lead)
         self._overdue = Overdue(self)
         self._room = Room(db)
         self._next_poll = None
@@ -310,7 +312,8 @@ class Dispatcher:
         pools = self.queues.setdefault(queue, {})
         if agent not in pools:
             pools[agent] = threads.Pool(
-                f'{queue}:{agent}', self._worker.work, self._start_thread)
+                f'{queue}:{agent}', self._worker.work, self._start_thread,
+                lambda: self.claims_between_polls, self._turns.lead)
         return pools[agent]
 
     # Between polls
@@ -353,11 +356,13 @@ class Dispatcher:
         if pool.getSize() == 0:
             # an agent that is newer than the last poll, or is being shrunk
             pool.setSize(1)
-        pool.put(ticket)
+        if not pool.put(ticket):
+            self._patrol.begin()
 
     def submit(self, ticket, outcome):
         """Take a ticket back from a worker.  Workers' threads."""
-        self._turns.submit(ticket, outcome)
+        goes_on = self._pool(*ticket.pool).worked(clock.monotonic() - ticket.begun)
+        self._turns.submit(ticket, outcome, goes_on)
 
     def watch(self, deferred, ticket, attempt):
         """Store the result of *deferred* for its job one day.  Any thread."""

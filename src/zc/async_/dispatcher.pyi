@@ -74,6 +74,7 @@ class Dispatcher:
     _wakeup: Any
     _watchdog: Any
     _deferreds: Any
+    _patrol: Any
     _overdue: Any
     _room: Any
     _next_poll: Any

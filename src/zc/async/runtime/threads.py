@@ -1,13 +1,19 @@
 """Worker threads: the one place that starts threads."""
-import queue
+import collections
 import sys
 import threading
 import time
 import traceback
 
+from .. import clock
 from .. import log
+from .pace import Pace
 
-_STOP = object()
+
+#: Threads that are awake while jobs are short.
+BUSY = 1
+#: Seconds after which more are woken, if those are not through with a job.
+LATE = 0.02
 
 
 def start(target, name):
@@ -28,6 +34,9 @@ class _Seat:
     """What one thread of a pool does just now."""
 
     ticket = None   # what it works on
+    works = False   # whether on the job itself, and not on what comes after
+    since = 0.0     # by the steady clock
+    alone = False   # whether no other of the pool has worked meanwhile
     ended = False   # whether it was told to end, and does
 
 
@@ -46,16 +55,30 @@ def place(identity, frames=None):
 class Pool:
     """The threads of one agent.  Resized by the dispatcher; fed by any thread.
 
+    Threads that want the interpreter at the same time hinder each other: handing
+    it over costs more than a short job.  So as long as jobs are short and *thrifty*
+    returns true, one thread goes on with one after the other, until `rouse` finds
+    it stuck.  *rest* is called when a thread has nothing more to do.
+
     ``threads`` keeps those that are ending until they have ended, so that they
     can be joined.
     """
 
-    def __init__(self, name, work, start_thread=start):
+    def __init__(self, name, work, start_thread=start, thrifty=bool, rest=bool):
         self.name = name
         self._seats = {}  # thread -> _Seat
         self._work = work
         self._start_thread = start_thread
-        self._tickets = queue.SimpleQueue()
+        self._thrifty = thrifty
+        self._rest = rest
+        self._pace = Pace()
+        self._more = threading.Condition()
+        # of whoever holds the lock of ``_more``:
+        self._tickets = collections.deque()
+        self._awake = 0    # threads that work, or were woken to
+        self._waiting = 0  # threads that were not
+        self._leaving = 0  # threads that are to end
+        self._working = set()  # the seats of those that have a ticket
         self._size = 0
 
     @property
@@ -71,14 +94,20 @@ class Pool:
         """Start threads, or let some end after their job."""
         self._seats = {thread: seat for thread, seat in self._seats.items()
                        if thread.is_alive() or not seat.ended}
-        for number in range(self._size, size):
+        with self._more:
+            more = size - self._size
+            self._size = size
+            # who was to end and has not yet may as well stay
+            kept = min(max(0, more), self._leaving)
+            self._leaving += max(0, -more) - kept
+            self._wake(self._leaving)
+        for number in range(size - max(0, more) + kept, size):
             self._start(f'zc.async {self.name} {number}')
-        for _number in range(size, self._size):
-            self._tickets.put(_STOP)
-        self._size = size
 
     def _start(self, name):
         seat = _Seat()
+        with self._more:
+            self._awake += 1
         self._seats[self._start_thread(lambda: self._run(seat), name)] = seat
 
     def replace_dead(self):
@@ -92,26 +121,113 @@ class Pool:
             if thread.is_alive() or seat.ended:
                 continue
             del self._seats[thread]
+            with self._more:
+                self._awake -= 1
+                self._working.discard(seat)
             self._start(thread.name)
             if seat.ticket is not None:
                 lost.append(seat.ticket)
         return lost
 
     def put(self, ticket):
-        """Have *ticket* worked on by a thread that is free."""
-        self._tickets.put(ticket)
+        """Have *ticket* worked on; return whether somebody will be woken for it."""
+        with self._more:
+            self._tickets.append(ticket)
+            if self._saves() and self._moving() >= BUSY:
+                return False
+            self._wake(1)
+            return True
+
+    @property
+    def waits(self):
+        """Whether tickets wait.  Any thread."""
+        return bool(self._tickets)
+
+    def worked(self, seconds):
+        """Take note that this thread's job, which took so long, is done.
+
+        Return whether the thread goes on with another one at once.
+        """
+        with self._more:
+            seat = self._seats.get(threading.current_thread())
+            if seat is not None:
+                self._pace.note(seconds, seat.alone)
+                seat.since, seat.works = clock.monotonic(), False
+            return bool(self._tickets) and self._saves() and self._moving() <= BUSY
+
+    def rouse(self):
+        """Wake threads for the tickets that wait behind what takes long.
+
+        Return whether tickets wait.  Any thread.
+        """
+        with self._more:
+            for seat in self._working:
+                if seat.works and self._is_stuck(seat):
+                    self._pace.note(clock.monotonic() - seat.since, seat.alone)
+            if not self._saves():
+                self._wake(len(self._tickets))
+            elif self._tickets and self._moving() < BUSY:
+                self._wake(1)
+            return bool(self._tickets)
+
+    def _saves(self):
+        """Return whether one thread after the other is to be woken."""
+        return not self._leaving and self._pace.short and self._thrifty()
+
+    def _moving(self):
+        """Return how many threads are awake and not stuck."""
+        return self._awake - sum(map(self._is_stuck, self._working))
+
+    def _is_stuck(self, seat):
+        return clock.monotonic() - seat.since >= LATE
+
+    def _wake(self, count):
+        count = min(count, self._waiting)
+        self._waiting -= count
+        self._awake += count
+        self._more.notify(count)
 
     def _run(self, seat):
+        while self._take(seat):
+            self._safely(self._work, seat.ticket)
+            seat.ticket = None  # not where even the log has failed
+
+    def _take(self, seat):
+        """Let *seat* have a ticket, once there is one; return False if it is to end."""
+        rested = False
         while True:
-            ticket = self._tickets.get()
-            if ticket is _STOP:
-                seat.ended = True
-                return
-            seat.ticket = ticket
-            try:
-                self._work(ticket)
-            except BaseException:
-                # whatever it was, the agent's size promises this thread
-                log.events.critical('a worker of agent %s failed; it goes on',
-                                    self.name, exc_info=True)
-            seat.ticket = None  # not where even that has failed
+            with self._more:
+                self._working.discard(seat)
+                if self._tickets and not (self._saves() and self._moving() > BUSY):
+                    self._seated(seat)
+                    return True
+                if self._leaving and not self._tickets:
+                    self._leaving -= 1
+                    self._awake -= 1
+                    seat.ended = True
+                    return False
+                if rested:
+                    self._awake -= 1
+                    self._waiting += 1
+                    self._more.wait()
+            rested = not rested
+            if rested:
+                self._safely(self._rest)
+
+    def _safely(self, function, *args):
+        try:
+            function(*args)
+        except BaseException:
+            # whatever it was, the agent's size promises this thread
+            log.events.critical('a worker of agent %s failed; it goes on',
+                                self.name, exc_info=True)
+
+    def _seated(self, seat):
+        seat.ticket = self._tickets.popleft()
+        seat.since, seat.works = clock.monotonic(), True
+        # those that are stuck hinder nobody
+        beside = [one for one in self._working if not self._is_stuck(one)]
+        for one in beside:
+            one.alone = False
+        seat.alone = not beside
+        self._working.add(seat)

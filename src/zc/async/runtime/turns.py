@@ -46,6 +46,8 @@ GROUP = 100
 #: Seconds that a turn is put off at most, or as long as a turn takes, for the jobs
 #: that other workers have in hand, while jobs are shorter than that.
 COMPANY = 0.005
+#: Seconds that a thread which goes on with short jobs keeps the first one's outcome.
+RUN = 0.01
 #: Tries of one turn that meets conflicts, before its group is split.
 _TRIES = 3
 #: Seconds to pause after a conflict at most.  The process can neither store nor
@@ -80,6 +82,7 @@ class Turns:
         self._more = threading.Condition(self._lock)
         self.turn = threading.RLock()
         self._waiting = collections.deque()
+        self._since = 0.0      # when the first of them began to, by the steady clock
         self._leading = False
         self._typical = 0.0    # seconds that a job takes these days
         self._turn_time = 0.0  # and a turn
@@ -95,19 +98,36 @@ class Turns:
 
     # Handing back
 
-    def submit(self, ticket, outcome):
+    def submit(self, ticket, outcome, goes_on=False):
         """Take back *ticket* with its *outcome*, None if nothing is to be stored.
 
         Any thread.  When this returns, the outcome is stored, or another thread
-        is about to store it.
+        is about to store it; or this one, which *goes_on* with another ticket, and
+        calls this or `lead` soon.
         """
         with self._lock:
+            now = clock.monotonic()
+            if not self._waiting:
+                self._since = now
             self._waiting.append((ticket, outcome))
-            seconds = clock.monotonic() - ticket.begun
+            seconds = now - ticket.begun
             self._typical += (seconds - self._typical) / 8
             self._ahead.note(ticket.pool, seconds)
-            if self._leading:
-                self._more.notify()
+            self._more.notify()
+            if goes_on and now - self._since < RUN:
+                return
+        self.lead()
+
+    def lead(self, seconds=0):
+        """Store the outcomes that wait, if some do, and for *seconds* at least.
+
+        Any thread.  Nothing happens where another one does just that.
+        """
+        if self._leading or not self._waiting:
+            return
+        with self._lock:
+            if (self._leading or not self._waiting
+                    or clock.monotonic() - self._since < seconds):
                 return
             self._leading = True
         try:
@@ -146,7 +166,8 @@ class Turns:
         longer than they do, and one for all of them is worth the wait.
         """
         def all_here():
-            return len(self._waiting) >= len(self._hands)
+            begun = [one for one in self._hands.values() if one.thread is not None]
+            return len(self._waiting) >= len(begun)
 
         longest = max(COMPANY, self._turn_time)
         if self._services.claims_between_polls and self._typical < longest:

@@ -1,6 +1,7 @@
 """Conflicts: they cost time and no attempt, and are counted by class and object."""
 import threading
 import unittest
+from unittest import mock
 
 import persistent
 import transaction
@@ -13,6 +14,7 @@ from ..job import Job
 from ..job import NeverRetry
 from ..runtime import attempt
 from ..runtime import conflicts
+from ..runtime import pace
 from ..runtime.troubles import Troubles
 from ..testkit import World
 from .test_dispatcher import VirtualCase
@@ -32,6 +34,12 @@ class Counter(persistent.Persistent):
 
 class Contention(unittest.TestCase):
     """Eight workers, one object."""
+
+    def setUp(self):
+        # otherwise jobs as short as these are done one after the other
+        patch = mock.patch.object(pace, 'SHORT', 0)
+        patch.start()
+        self.addCleanup(patch.stop)
 
     def test_no_job_fails_and_no_change_is_lost(self):
         with World() as world:

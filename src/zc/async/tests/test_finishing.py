@@ -78,7 +78,7 @@ class Finishing(Case):
         """Keep what workers hand back; return a list of how to go on."""
         kept = []
 
-        def submit(turns, ticket, outcome):
+        def submit(turns, ticket, outcome, goes_on):
             kept.append(lambda: real(turns, ticket, outcome))
 
         real = Turns.submit

@@ -58,6 +58,11 @@ class Hands:
 
     def put(self, ticket):
         self._tickets.append(ticket)
+        return True
+
+    def worked(self, seconds):
+        """Return whether there is more: outcomes are kept together where it is so."""
+        return bool(self._tickets and stage.ahead)
 
 
 class Eager(Ahead):
