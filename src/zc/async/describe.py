@@ -18,8 +18,10 @@ LIMIT = 1000
 _UNSAFE = re.compile(
     '[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]')
 #: Types whose values can be cut before they are shown, and those that are only
-#: counted where they are large: the text of the whole would be, too.
-_CUT, _COUNTED = (str, bytes, bytearray), (list, tuple, dict, set, frozenset)
+#: counted where they are large: the text of the whole would be, too.  By their id: a
+#: class may say that it is equal to another one.
+_CUT = frozenset(map(id, (str, bytes, bytearray)))
+_COUNTED = frozenset(map(id, (list, tuple, dict, set, frozenset)))
 
 
 def _escaped(match):
@@ -29,6 +31,8 @@ def _escaped(match):
 
 def printable(text, limit=LIMIT):
     """Return *text* on one line, without control characters, not over *limit*."""
+    if type(text) is str and len(text) <= limit and text.isprintable():
+        return text
     # through str's own methods: a subclass may redefine them
     size = str.__len__(text)
     found = str.__getitem__(text, slice(0, limit))
@@ -51,9 +55,9 @@ def safe_repr(obj, limit=LIMIT):
 
 def _repr(obj, limit):
     cls = type(obj)
-    if any(cls is one for one in _CUT) and len(obj) > limit:
+    if id(cls) in _CUT and len(obj) > limit:
         return repr(obj[:limit])
-    if any(cls is one for one in _COUNTED) and len(obj) > limit:
+    if id(cls) in _COUNTED and len(obj) > limit:
         return f'<{cls.__name__} of {len(obj)}>'
     return repr(obj)
 

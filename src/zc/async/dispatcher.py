@@ -326,10 +326,12 @@ class Dispatcher:
         self._wakeup.wake()
 
     def _claim_now(self):
+        """Claim; return whether there is nothing to do."""
         try:
             self._turns.take()
         except (Exception, SystemExit) as error:
             self._poll_failed(error)
+        return self.idle
 
     # What turns, workers and live annotations need
 

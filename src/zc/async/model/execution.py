@@ -3,7 +3,6 @@
 Committed by the worker, they make effects, result and status one commit; called
 by `run_here`, they are part of whatever the caller commits.
 """
-import contextlib
 import logging
 import types
 
@@ -39,21 +38,34 @@ def begin(job):
     job._awaits = None
 
 
-@contextlib.contextmanager
-def entered(job):
-    """Make *job* this thread's job, within its ``setUp`` and ``tearDown``."""
-    before, local.job = local.job, job
-    try:
-        # looked up now: the storage may be away when it is called, and whatever
-        # setUp has entered must be left all the same
-        tear_down = job.tearDown
-        setup_info = job.setUp()
+class Entered:
+    """A context in which *job* is this thread's job, within its ``setUp`` and ``tearDown``.
+
+    A class: a generator as a context costs each job a little more.
+    """
+
+    __slots__ = ('_job', '_before', '_tear_down', '_info')
+
+    def __init__(self, job):
+        self._job = job
+
+    def __enter__(self):
+        job = self._job
+        self._before, local.job = local.job, job
         try:
-            yield
+            # looked up now: the storage may be away when it is called, and whatever
+            # setUp has entered must be left all the same
+            self._tear_down = job.tearDown
+            self._info = job.setUp()
+        except BaseException:
+            local.job = self._before
+            raise
+
+    def __exit__(self, *error):
+        try:
+            _tear_down(self._job, self._tear_down, self._info)
         finally:
-            _tear_down(job, tear_down, setup_info)
-    finally:
-        local.job = before
+            local.job = self._before
 
 
 def _tear_down(job, tear_down, setup_info):
@@ -281,7 +293,7 @@ def _attempt_here(job, args, kwargs=None):
     begin(job)
     savepoint = _savepoint(job)
     try:
-        with entered(job):
+        with Entered(job):
             value = invoke(job, args, kwargs)
             if failures.is_failure(value):
                 value = failures.sanitize(value)

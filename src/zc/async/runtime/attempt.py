@@ -29,7 +29,7 @@ from ..model.outcomes import NOTHING
 from . import surroundings
 from .absence import Absence
 from .effects import has_effects
-from .effects import last_of
+from .effects import LastOf
 from .pauses import AWAY
 from .pauses import CROWD
 from .pauses import Pauses
@@ -106,7 +106,7 @@ class Attempts:
         job = self._job
         self._committing = False
         self._check_ours()
-        with execution.entered(job):
+        with execution.Entered(job):
             try:
                 _ensure_begun(job)
                 self._entered = clock.monotonic()
@@ -204,7 +204,7 @@ class Attempts:
         if (self._token is None or self.deferred is not None or job._awaits is not None
                 or callbacks.children(job) or type(job).tearDown is not Job.tearDown):
             return contextlib.nullcontext()
-        return last_of(self._connection)
+        return LastOf(self._connection)
 
     def _can_wait(self, value):
         """Return whether *value* may be committed by another connection, later.

@@ -3,7 +3,6 @@
 The one place that looks into transactions and connections for it: what is
 asked here is not part of their interfaces, and is tested on each version.
 """
-import contextlib
 
 
 def has_effects(transaction, connection):
@@ -31,20 +30,24 @@ def ghost(connection, oid, cls=None):
     return connection._reader.load_persistent(oid, cls)
 
 
-@contextlib.contextmanager
-def last_of(connection):
-    """Let the transaction that ends meanwhile be the last before *connection* is closed.
+class LastOf:
+    """A context: what ends in it is the last transaction before *connection* is closed.
 
     After each one ZODB looks for what others have committed, in case somebody goes on
     without a ``begin``.  On RelStorage that is a question to the server, and whoever
     opens the connection asks it again.
     """
-    family = list(connection.connections.values())
-    before = [one.explicit_transactions for one in family]
-    try:
-        for one in family:
+
+    __slots__ = ('_family', '_before')
+
+    def __init__(self, connection):
+        self._family = list(connection.connections.values())
+
+    def __enter__(self):
+        self._before = [one.explicit_transactions for one in self._family]
+        for one in self._family:
             one.explicit_transactions = True
-        yield
-    finally:
-        for one, explicit in zip(family, before):
+
+    def __exit__(self, *error):
+        for one, explicit in zip(self._family, self._before):
             one.explicit_transactions = explicit

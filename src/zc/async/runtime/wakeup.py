@@ -16,11 +16,15 @@ LOOK = 0.05
 LOOK_TOLD = 1
 #: The same while one of them is away: each look costs lines in its log.
 LOOK_AWAY = 1
+#: Seconds after which a dispatcher that was woken, and has found nothing, looks once
+#: more: ZEO tells of a commit a moment before a new transaction sees it.
+ONCE_MORE = 0.01
 
 
 class Wakeup:
     """Wakes a dispatcher.
 
+    *claim* returns whether there is nothing to do.
     *is_own* tells whether this thread is committing a turn: what the dispatcher
     does itself need not wake it.
     """
@@ -59,12 +63,16 @@ class Wakeup:
         """Claim soon.  Any thread; does not block."""
         if self.running and not self._woken and not self._is_own():
             self._woken = True
-            self._reactor.callFromThread(self._claim_once)
+            self._reactor.callFromThread(self._claim_woken)
+
+    def _claim_woken(self):
+        if self._claim_once():
+            self._reactor.callLater(ONCE_MORE, self._claim_once)
 
     def _claim_once(self):
+        """Claim; return whether there was nothing to do."""
         self._woken = False
-        if self.running:
-            self._claim()
+        return self.running and self._claim()
 
     def due_next(self, moment):
         """Claim at *moment*, in microseconds, unless something is due sooner.

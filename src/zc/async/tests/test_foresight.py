@@ -313,7 +313,7 @@ class Last(unittest.TestCase):
 
     def test_zodb_does_not_look_again_after_the_last_transaction(self):
         with self.polls() as polls:
-            with effects.last_of(self.connection):
+            with effects.LastOf(self.connection):
                 self.manager.abort()
             self.assertEqual(polls.call_count, 0)
             self.manager.abort()
@@ -321,7 +321,7 @@ class Last(unittest.TestCase):
 
     def test_what_is_committed_then_is_stored(self):
         self.connection.root()['done'] = True
-        with effects.last_of(self.connection):
+        with effects.LastOf(self.connection):
             self.manager.commit()
         with self.db.transaction() as connection:
             self.assertTrue(connection.root()['done'])

@@ -62,6 +62,24 @@ class Looks(unittest.TestCase):
         self.assertEqual(claims, [1], 'after its return, when anything may have changed')
 
 
+class InVain(unittest.TestCase):
+    """One that is woken a moment before it can see why looks once more."""
+
+    def looks(self, *answers):
+        reactor, left = Reactor(), list(answers)
+        reactor.callFromThread = lambda call: call()
+        woken = wakeup.Wakeup(mock.Mock(), reactor, lambda: left.pop(0), lambda: False)
+        woken.running = True
+        woken.wake()
+        return [reactor.next() for _call in reactor.later], len(left), reactor.later
+
+    def test_nothing_was_found(self):
+        self.assertEqual(self.looks(True, True), ([wakeup.ONCE_MORE], 0, []))
+
+    def test_something_was(self):
+        self.assertEqual(self.looks(False), ([], 0, []))
+
+
 class Notes(unittest.TestCase):
     """One that tells of jobs besides is asked seldom, while nobody puts without that."""
 
