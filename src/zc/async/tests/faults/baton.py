@@ -244,6 +244,21 @@ class Condition:
 
     def __init__(self, baton, lock):
         self._baton, self._lock = baton, lock
+        self._waiting = []  # an object for each that waits to be told
+
+    def __enter__(self):
+        return self._lock.acquire()
+
+    def __exit__(self, *exc_info):
+        self._lock.release()
+
+    def wait(self):
+        """Wait until somebody notifies."""
+        mine = object()
+        self._waiting.append(mine)
+        self._lock.release()
+        self._baton.wait(lambda: mine not in self._waiting)
+        self._lock.acquire()
 
     def wait_for(self, predicate, timeout=None):
         """Return whether *predicate* is true within *timeout* seconds."""
@@ -255,7 +270,8 @@ class Condition:
         return found
 
     def notify(self, n=1):
-        """Nobody needs to be told."""
+        """Let *n* of those go on that wait to be told."""
+        del self._waiting[:n]
 
 
 class Event:
@@ -303,19 +319,5 @@ class Threading:
     def Event(self):
         return Event(self._baton)
 
-
-class SimpleQueue:
-    """As `queue.SimpleQueue`."""
-
-    def __init__(self, baton):
-        self._baton, self._items = baton, collections.deque()
-
-    def put(self, item):
-        """Add *item*."""
-        self._items.append(item)
-
-    def get(self):
-        """Return the first item, as soon as there is one."""
-        while not self._items:
-            self._baton.wait(self._items.__len__)
-        return self._items.popleft()
+    def current_thread(self):
+        return self._baton.current

@@ -9,7 +9,6 @@ from unittest import mock
 from ZODB.POSException import POSKeyError
 
 from . import workload
-from .baton import SimpleQueue
 from .baton import Threading
 from .players import told
 from .storage import Died
@@ -81,11 +80,10 @@ def installed(simulation):
     baton = simulation.baton
     threading = Threading(baton)
     monotonic = types.SimpleNamespace(monotonic=lambda: baton.now)
-    queue = types.SimpleNamespace(SimpleQueue=lambda: SimpleQueue(baton))
     with contextlib.ExitStack() as stack:
         for module, name, instead in (
                 (turns, 'threading', threading), (dispatchers, 'threading', threading),
-                (threads, 'time', monotonic), (threads, 'queue', queue),
+                (threads, 'time', monotonic), (threads, 'threading', threading),
                 (timekeys, '_last', 0), (lines, '_habit', chance.Habit()),
                 (workload, 'stage', simulation)):
             stack.enter_context(mock.patch.object(module, name, instead))
