@@ -363,7 +363,10 @@ class Dispatcher:
 
     def submit(self, ticket, outcome):
         """Take a ticket back from a worker.  Workers' threads."""
-        goes_on = self._pool(*ticket.pool).worked(clock.monotonic() - ticket.begun)
+        queue, agent = ticket.pool
+        pool = self.queues.get(queue, {}).get(agent)
+        # its agent may be gone
+        goes_on = pool is not None and pool.worked(clock.monotonic() - ticket.begun)
         self._turns.submit(ticket, outcome, goes_on)
 
     def watch(self, deferred, ticket, attempt):

@@ -9,8 +9,10 @@ from .. import clock
 from .. import testing
 from ..job import Job
 from ..runtime import threads
+from ..runtime import turns
 from ..runtime.pace import Pace
 from ..runtime.patrol import Patrol
+from ..runtime.worker import Ticket
 from ..testkit import World
 
 begun, go = threading.Event(), threading.Event()
@@ -189,6 +191,55 @@ class Pools(Clocked):
         self.assertEqual(self.pool.replace_dead(), [])
 
 
+class Outcomes(Clocked):
+    """What waits to be stored, while nobody stores it really."""
+
+    def setUp(self):
+        super().setUp()
+        services = mock.Mock()
+        services.pause.return_value = False
+        self.turns = turns.Turns(services)
+        self.led = 0
+        self.turns._lead = self.lead
+
+    def lead(self):
+        self.led += len(self.turns._waiting)
+        self.turns._waiting.clear()
+        self.turns._leading = False
+
+    def submit(self, goes_on):
+        self.turns.submit(Ticket(b'', 'unnamed', 1, ('', 'main'), begun=self.now), None,
+                          goes_on)
+        return self.led
+
+    def test_who_goes_on_leaves_them(self):
+        self.assertEqual(self.submit(True), 0)
+        self.assertEqual(self.submit(True), 0)
+        self.assertEqual(self.submit(False), 3)
+
+    def test_but_not_for_long(self):
+        self.submit(True)
+        self.now += turns.RUN / 2
+        self.assertEqual(self.submit(True), 0)
+        self.now += turns.RUN
+        self.assertEqual(self.submit(True), 3)
+        self.assertEqual(self.submit(True), 3, 'another run')
+
+    def test_others_store_what_is_late(self):
+        self.submit(True)
+        self.turns.lead(threads.LATE)
+        self.assertEqual(self.led, 0)
+        self.now += 2 * threads.LATE
+        self.turns.lead(threads.LATE)
+        self.assertEqual(self.led, 1)
+
+    def test_only_one_does(self):
+        self.submit(True)
+        self.turns._leading = True
+        self.turns.lead()
+        self.assertEqual(self.submit(False), 0)
+
+
 class Reactor:
     """Keeps what is to be called."""
 
@@ -277,3 +328,13 @@ class WholeRuns(unittest.TestCase):
                 go.set()
                 self.assertTrue(testing.wait_for(
                     lambda: long.status is testing.COMPLETED, 20))
+
+    def test_who_is_done_after_its_agent_has_gone_makes_no_pool(self):
+        with World() as world:
+            dispatcher = world.start(size=1)
+            self.assertTrue(testing.wait_for(lambda: dispatcher.queues))
+            before = {name: set(agents) for name, agents in dispatcher.queues.items()}
+            for pool in (('', 'gone'), ('gone', 'main')):
+                dispatcher.submit(Ticket(b'', 'unnamed', 1, pool), None)
+            self.assertEqual(before, {
+                name: set(agents) for name, agents in dispatcher.queues.items()})
