@@ -97,11 +97,9 @@ class Pool:
         with self._more:
             more = size - self._size
             self._size = size
-            # who was to end and has not yet may as well stay
-            kept = min(max(0, more), self._leaving)
-            self._leaving += max(0, -more) - kept
+            self._leaving += max(0, -more)
             self._wake(self._leaving)
-        for number in range(size - max(0, more) + kept, size):
+        for number in range(size - max(0, more), size):
             self._start(f'zc.async {self.name} {number}')
 
     def _start(self, name):

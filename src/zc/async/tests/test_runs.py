@@ -1,4 +1,5 @@
 """Runs: one thread does short jobs one after the other; what is long stops nobody."""
+import ctypes
 import threading
 import unittest
 from unittest import mock
@@ -79,7 +80,7 @@ class Pools(Clocked):
     def setUp(self):
         super().setUp()
         self.begun, self.rests = [], []
-        self.thrifty = True
+        self.thrifty, self.took = True, 0.0005
         self.pool = threads.Pool('test', self.work, thrifty=lambda: self.thrifty,
                                  rest=lambda: self.rests.append(len(self.begun)))
         self.addCleanup(self.end)
@@ -106,7 +107,7 @@ class Pools(Clocked):
         self.begun.append((ticket, gate))
         if ticket != 'quick':
             gate.wait(10)
-        self.goes_on = self.pool.worked(0.0005)
+        self.goes_on = self.pool.worked(self.took)
 
     def put(self, *tickets):
         return [self.pool.put(ticket) for ticket in tickets]
@@ -173,7 +174,40 @@ class Pools(Clocked):
         self.wait(lambda: len(self.begun) == 4)
         self.wait(lambda: sum(one.is_alive() for one in all_threads) == 1)
 
-    def test_who_was_to_end_may_stay(self):
+    def test_one_beside_what_is_stuck_is_woken_at_once(self):
+        self.put('a')
+        self.wait(lambda: self.begun)
+        self.now += 2 * threads.LATE
+        self.assertEqual(self.put('b', 'c'), [True, False])
+        self.wait(lambda: self.names == ['a', 'b'])
+
+    def test_those_that_hinder_each_other_are_not_long(self):
+        self.thrifty, self.took = False, 1
+        for done in (3, 6, 9):
+            self.put('a', 'b', 'c')
+            self.wait(lambda: len(self.begun) == done)
+            for _name, gate in self.begun:
+                gate.set()
+            self.wait(lambda: self.pool._waiting == 3)
+        self.assertTrue(self.pool._pace.short)
+
+    def test_one_that_dies_is_counted_no_more(self):
+        self.put('a')
+        self.wait(lambda: self.begun)
+        dead = next(thread for thread, seat in self.pool._seats.items() if seat.ticket)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(dead.ident), ctypes.py_object(SystemExit))
+        with mock.patch.object(threads.log.events, 'critical', side_effect=SystemExit):
+            self.begun[0][1].set()
+            dead.join(10)
+        self.assertEqual(self.pool.replace_dead(), ['a'])
+        self.wait(lambda: self.pool._waiting == 3)
+        self.now += 2 * threads.LATE
+        self.assertEqual(self.pool._moving(), 0)
+        self.assertEqual(self.put('b', 'c'), [True, False])
+        self.wait(lambda: self.names == ['a', 'b'])
+
+    def test_others_come_for_who_was_to_end(self):
         self.put('a')
         self.wait(lambda: self.begun)
         self.pool.setSize(2)
@@ -232,6 +266,16 @@ class Outcomes(Clocked):
         self.now += 2 * threads.LATE
         self.turns.lead(threads.LATE)
         self.assertEqual(self.led, 1)
+
+    def test_company_is_only_who_has_begun(self):
+        begun = Ticket(b'', 'unnamed', 1, ('', 'main'), thread=1)
+        self.turns._hands = {1: begun, 2: Ticket(b'', 'unnamed', 1, ('', 'main'))}
+        for wait, here in ((0, False), (1, True)):
+            self.turns._waiting.extend(wait * [None])
+            with mock.patch.object(self.turns._more, 'wait_for') as wait_for:
+                with self.turns._lock:
+                    self.turns._wait_for_company()
+            self.assertEqual(wait_for.call_args.args[0](), here)
 
     def test_only_one_does(self):
         self.submit(True)
