@@ -33,7 +33,7 @@ MANY = 1000
 #: The mark of a worker that has settled all it was given.
 SETTLED = -2
 #: Seconds between two looks whether all is settled.
-LOOK = 0.004
+LOOK = 0.02
 
 _db = _connection = None
 
