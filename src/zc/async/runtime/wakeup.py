@@ -16,9 +16,9 @@ LOOK = 0.05
 LOOK_TOLD = 1
 #: The same while one of them is away: each look costs lines in its log.
 LOOK_AWAY = 1
-#: Seconds after which a dispatcher that was woken, and has found nothing, looks once
-#: more: ZEO tells of a commit a moment before a new transaction sees it.
-ONCE_MORE = 0.01
+#: Seconds after which a dispatcher that was woken, and has found nothing, looks again,
+#: one after the other: ZEO tells of a commit a moment before a new transaction sees it.
+AGAIN = 0.003, 0.02
 
 
 class Wakeup:
@@ -65,9 +65,9 @@ class Wakeup:
             self._woken = True
             self._reactor.callFromThread(self._claim_woken)
 
-    def _claim_woken(self):
-        if self._claim_once():
-            self._reactor.callLater(ONCE_MORE, self._claim_once)
+    def _claim_woken(self, pauses=AGAIN):
+        if self._claim_once() and pauses:
+            self._reactor.callLater(pauses[0], self._claim_woken, pauses[1:])
 
     def _claim_once(self):
         """Claim; return whether there was nothing to do."""

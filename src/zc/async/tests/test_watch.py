@@ -63,21 +63,27 @@ class Looks(unittest.TestCase):
 
 
 class InVain(unittest.TestCase):
-    """One that is woken a moment before it can see why looks once more."""
+    """One that is woken a moment before it can see why looks again."""
 
     def looks(self, *answers):
-        reactor, left = Reactor(), list(answers)
+        """Return the pauses between looks with these *answers*, and answers not asked."""
+        reactor, left, pauses = Reactor(), list(answers), []
         reactor.callFromThread = lambda call: call()
+        reactor.callLater = lambda seconds, call, *args: (
+            pauses.append(seconds), call(*args))
         woken = wakeup.Wakeup(mock.Mock(), reactor, lambda: left.pop(0), lambda: False)
         woken.running = True
         woken.wake()
-        return [reactor.next() for _call in reactor.later], len(left), reactor.later
+        return tuple(pauses), len(left)
 
     def test_nothing_was_found(self):
-        self.assertEqual(self.looks(True, True), ([wakeup.ONCE_MORE], 0, []))
+        self.assertEqual(self.looks(True, True, True), (wakeup.AGAIN, 0))
 
     def test_something_was(self):
-        self.assertEqual(self.looks(False), ([], 0, []))
+        self.assertEqual(self.looks(False), ((), 0))
+
+    def test_something_was_later(self):
+        self.assertEqual(self.looks(True, False), (wakeup.AGAIN[:1], 0))
 
 
 class Notes(unittest.TestCase):
