@@ -3,10 +3,11 @@ from .threads import LATE
 
 
 class Patrol:
-    """Goes round the pools that *pools* returns while tickets wait in them.
+    """Goes round the pools that *pools* returns while tickets, or outcomes, wait.
 
     Where one thread goes on with short jobs and then has a long one, others are
-    woken for what waits behind it, and *lead* is called to store what it has left.
+    woken for what waits behind it, and *lead* is called to store what it has left;
+    it returns whether something is left, but not for long yet.
     """
 
     def __init__(self, reactor, pools, lead):
@@ -26,12 +27,11 @@ class Patrol:
 
     def _go_round(self):
         try:
-            tickets_wait = any([pool.rouse() for pool in self._pools()])
-            self._lead(LATE)
+            waits = any([pool.rouse() for pool in self._pools()]) | self._lead(LATE)
         except BaseException:
             self._later()
             raise
-        if tickets_wait:
+        if waits:
             self._later()
             return
         self._under_way = False

@@ -9,7 +9,6 @@ from .. import clock
 from .. import log
 from .pace import Pace
 
-
 #: Threads that are awake while jobs are short.
 BUSY = 1
 #: Seconds after which more are woken, if those are not through with a job.
@@ -128,13 +127,14 @@ class Pool:
         return lost
 
     def put(self, ticket):
-        """Have *ticket* worked on; return whether somebody will be woken for it."""
+        """Have *ticket* worked on; return False where `rouse` has to be called for it."""
         with self._more:
             self._tickets.append(ticket)
             if self._saves() and self._moving() >= BUSY:
                 return False
+            woken = self._waiting > 0
             self._wake(1)
-            return True
+            return woken or not self._thrifty()
 
     @property
     def waits(self):

@@ -121,17 +121,20 @@ class Turns:
     def lead(self, seconds=0):
         """Store the outcomes that wait, if some do, and for *seconds* at least.
 
-        Any thread.  Nothing happens where another one does just that.
+        Any thread.  Nothing happens where another one does just that.  Return whether
+        some wait that nobody stores yet.  With *seconds* the storage's return is not
+        waited for: whoever calls that has other things to do.
         """
         if self._leading or not self._waiting:
-            return
+            return False
         with self._lock:
-            if (self._leading or not self._waiting
-                    or clock.monotonic() - self._since < seconds):
-                return
+            if self._leading or not self._waiting:
+                return False
+            if clock.monotonic() - self._since < seconds:
+                return True
             self._leading = True
         try:
-            self._lead()
+            self._lead(waits=not seconds)
         except BaseException:
             with self._lock:
                 self._leading = False
@@ -140,8 +143,9 @@ class Turns:
             if self._services.pause(0):
                 # a job that ended late: nobody closes after this
                 self.close()
+        return bool(self._waiting) and not self._leading
 
-    def _lead(self):
+    def _lead(self, waits):
         while True:
             with self._lock:
                 if not self._waiting:
@@ -154,7 +158,7 @@ class Turns:
             except Exception as error:
                 if not outage.is_standstill(error):
                     raise
-                if self._services.pause(chance.jitter(1)):
+                if not waits or self._services.pause(chance.jitter(1)):
                     with self._lock:
                         self._leading = False
                     return

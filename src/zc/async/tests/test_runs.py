@@ -5,6 +5,7 @@ import unittest
 from unittest import mock
 
 import transaction
+from ZEO.Exceptions import ClientDisconnected
 
 from .. import clock
 from .. import testing
@@ -80,7 +81,7 @@ class Pools(Clocked):
     def setUp(self):
         super().setUp()
         self.begun, self.rests = [], []
-        self.thrifty, self.took = True, 0.0005
+        self.thrifty, self.took, self.ends = True, 0.0005, False
         self.pool = threads.Pool('test', self.work, thrifty=lambda: self.thrifty,
                                  rest=lambda: self.rests.append(len(self.begun)))
         self.addCleanup(self.end)
@@ -89,6 +90,7 @@ class Pools(Clocked):
         self.rests.clear()
 
     def end(self):
+        self.ends = True
         for _name, gate in self.begun:
             gate.set()
         all_threads = self.pool.threads
@@ -105,7 +107,7 @@ class Pools(Clocked):
     def work(self, ticket):
         gate = threading.Event()
         self.begun.append((ticket, gate))
-        if ticket != 'quick':
+        if ticket != 'quick' and not self.ends:
             gate.wait(10)
         self.goes_on = self.pool.worked(self.took)
 
@@ -134,6 +136,14 @@ class Pools(Clocked):
         self.thrifty = False
         self.assertEqual(self.put('a', 'b', 'c'), [True] * 3)
         self.wait(lambda: sorted(self.names) == ['a', 'b', 'c'])
+
+    def test_what_waits_for_threads_that_work_is_looked_after(self):
+        self.took = 1
+        for _number in range(3):
+            self.pool._pace.note(1, True)
+        self.assertEqual(self.put('a', 'b', 'c', 'd'), [True, True, True, False])
+        self.thrifty = False
+        self.assertEqual(self.put('e'), [True], 'nobody goes round there')
 
     def test_others_are_woken_when_one_is_stuck(self):
         self.put('a', 'b', 'c')
@@ -236,7 +246,7 @@ class Outcomes(Clocked):
         self.led = 0
         self.turns._lead = self.lead
 
-    def lead(self):
+    def lead(self, waits):
         self.led += len(self.turns._waiting)
         self.turns._waiting.clear()
         self.turns._leading = False
@@ -261,10 +271,10 @@ class Outcomes(Clocked):
 
     def test_others_store_what_is_late(self):
         self.submit(True)
-        self.turns.lead(threads.LATE)
+        self.assertTrue(self.turns.lead(threads.LATE))
         self.assertEqual(self.led, 0)
         self.now += 2 * threads.LATE
-        self.turns.lead(threads.LATE)
+        self.assertFalse(self.turns.lead(threads.LATE))
         self.assertEqual(self.led, 1)
 
     def test_company_is_only_who_has_begun(self):
@@ -276,6 +286,16 @@ class Outcomes(Clocked):
                 with self.turns._lock:
                     self.turns._wait_for_company()
             self.assertEqual(wait_for.call_args.args[0](), here)
+
+    def test_who_comes_by_does_not_wait_for_the_storage(self):
+        del self.turns._lead
+        self.turns._services.claims_between_polls = False
+        with mock.patch.object(self.turns, 'take', side_effect=ClientDisconnected):
+            self.submit(True)
+            self.now += 2 * threads.LATE
+            self.assertTrue(self.turns.lead(threads.LATE))
+        self.turns._services.pause.assert_called_once_with(0)
+        self.assertFalse(self.turns._leading)
 
     def test_only_one_does(self):
         self.submit(True)
@@ -307,7 +327,12 @@ class Patrols(unittest.TestCase):
         pool.rouse = lambda: self.tickets
         self.pool = pool
         pool.waits = False
-        self.patrol = Patrol(self.reactor, lambda: [pool], self.led.append)
+        self.left = False
+        self.patrol = Patrol(self.reactor, lambda: [pool], self.lead)
+
+    def lead(self, seconds):
+        self.led.append(seconds)
+        return self.left
 
     def go_round(self):
         (_seconds, call), = self.reactor.calls
@@ -329,6 +354,13 @@ class Patrols(unittest.TestCase):
         self.patrol.begin()
         self.tickets, self.pool.waits = False, True
         self.assertEqual(self.go_round(), 1)
+
+    def test_it_goes_round_while_outcomes_are_left(self):
+        self.patrol.begin()
+        self.tickets, self.left = False, True
+        self.assertEqual(self.go_round(), 1)
+        self.left = False
+        self.assertEqual(self.go_round(), 0)
 
     def test_it_goes_on_after_an_error(self):
         self.patrol.begin()
