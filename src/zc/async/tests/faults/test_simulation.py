@@ -86,11 +86,11 @@ class Seeds(unittest.TestCase):
 
 
 class Mutants(unittest.TestCase):
-    """A run finds what is taken out of the product: the first of 400 that does."""
+    """A run finds what is taken out of the product: the first of 200 that does."""
 
     def check(self, name, seed):
         """Find *name*, at *seed* if the product has not changed much since."""
-        for one in (seed, *range(400)):
+        for one in (seed, *range(200)):
             with mutants.applied(name):
                 problems = simulation.run(one).problems
             if problems:
@@ -102,10 +102,10 @@ class Mutants(unittest.TestCase):
 #: Mutant -> a seed that fails.
 FOUND = {
     'begins-unseen': 9, 'callbacks-again': 0, 'forgets-due': 66,
-    'forgets-outcomes': 27, 'forgets-strays': 5, 'hand-over-loses': 0,
+    'forgets-outcomes': 177, 'forgets-strays': 5, 'hand-over-loses': 0,
     'hand-over-restarts': 0, 'keeps-effects-of-failures': 6, 'no-fence': 81,
-    'no-token': 304, 'quota-unchecked': 0, 'quota-unreleased': 0,
-    'runs-again-what-landed': 19, 'takes-over-the-living': 0, 'two-commits': 0,
+    'no-token': 27, 'quota-unchecked': 0, 'quota-unreleased': 0,
+    'runs-again-what-landed': 21, 'takes-over-the-living': 0, 'two-commits': 0,
 }
 
 
