@@ -171,19 +171,21 @@ class Job(Node):
         were most of it.
         """
         state = super().__getstate__()
-        numbers = [state.pop(name, getattr(Job, name)) for name in _NUMBERS]
+        numbers = [state.pop(name, default) for name, default in _DEFAULTS]
         while numbers and numbers[-1] is None:
             numbers.pop()
         state['_n'] = tuple(numbers)
-        return {name: value for name, value in state.items()
-                if value is not None or getattr(type(self), name, state) is not None}
+        for name in [name for name, value in state.items() if value is None]:
+            if getattr(type(self), name, state) is None:
+                del state[name]
+        return state
 
     def __setstate__(self, state):
         state = dict(state)
         numbers = state.pop('_n', ())
-        state.update(
-            (name, number) for name, number in zip(_NUMBERS, numbers)
-            if number is not getattr(Job, name))
+        for (name, default), number in zip(_DEFAULTS, numbers):
+            if number is not default:
+                state[name] = number
         super().__setstate__(state)
 
     def __init__(self, /, *args, **kwargs):
@@ -424,6 +426,9 @@ class Job(Node):
         texts += [f'{name}={describe.argument(one)}'
                   for name, one in sorted((call.kwargs or {}).items())]
         return describe.printable(f'{call.name()}({", ".join(texts)})')
+
+
+_DEFAULTS = tuple((name, getattr(Job, name)) for name in _NUMBERS)
 
 
 def check_moment(name, value):

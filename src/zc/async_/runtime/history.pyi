@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 _SHOWN: tuple[Any, ...]
 def naive_now(): ...
+def _naive(moment): ...
 @dataclasses.dataclass(slots=True)
 class JobRecord:
     key: tuple
