@@ -21,6 +21,7 @@ from bench.children import ChildFailed  # noqa: E402
 from bench.measures import MEASURES  # noqa: E402
 from bench.measures import Plan  # noqa: E402
 from bench.measures import Samples  # noqa: E402
+from bench.plans import planned  # noqa: E402
 from bench.storages import KINDS  # noqa: E402
 from bench.storages import Missing  # noqa: E402
 
@@ -97,16 +98,6 @@ def _positive(text):
     if value < 1:
         raise argparse.ArgumentTypeError(f'{value} is less than 1')
     return value
-
-
-def planned(options):
-    """Return the `Plan` that the command line asks for."""
-    chosen = dict(SHORT) if options.short else {}
-    for field in dataclasses.fields(Plan):
-        value = getattr(options, field.name, None)
-        if value is not None:
-            chosen[field.name] = value
-    return Plan(**chosen)
 
 
 def conditions(plan, argv=()):
@@ -236,7 +227,7 @@ def _progress(text):
 def main(argv=None):
     """Do what the command line *argv* says; return the exit status."""
     options = arguments(argv)
-    plan = planned(options)
+    plan = planned(Plan, options, SHORT)
     # that a client or a server leaves is no news here
     logging.getLogger('ZEO').setLevel(logging.ERROR)
     # as Ctrl-C does: the blocks end, and with them servers and folders

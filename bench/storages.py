@@ -6,7 +6,6 @@ import contextlib
 import glob
 import itertools
 import os
-import signal
 
 import ZODB
 from ZODB.FileStorage import FileStorage
@@ -150,20 +149,7 @@ class Sqlite(Store):
 class Server(servers.PostgreSQL):
     """PostgreSQL with the settings that it has by itself, so with fsync."""
 
-    @classmethod
-    def start(cls):
-        """Start the server."""
-        cls.server = servers.Process(
-            [os.path.join(cls._programs, 'postgres'), '-D',
-             os.path.join(cls._folder, 'data'), '-p', cls.port, '-k', cls._folder,
-             '-c', 'listen_addresses=127.0.0.1'],
-            cls._folder, 'postgresql', {'LC_ALL': 'C'}, stop=signal.SIGINT,
-            **cls._account)
-        cls._made.callback(cls.server.end)
-        servers.wait_until(lambda: not cls.server.running or cls._ready(),
-                           'PostgreSQL answers')
-        if not cls.server.running:
-            raise AssertionError(f'PostgreSQL ended:\n{cls.server.said()}')
+    settings = ()
 
 
 class Postgresql(Store):

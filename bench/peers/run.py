@@ -30,6 +30,7 @@ from bench.peers.measures import MEASURES  # noqa: E402
 from bench.peers.measures import Plan  # noqa: E402
 from bench.peers.systems import NAMES  # noqa: E402
 from bench.peers.systems import SYSTEMS  # noqa: E402
+from bench.plans import planned  # noqa: E402
 
 #: A sample within which the raw rate moved by more is not steady.
 UNSTEADY = 0.3
@@ -67,16 +68,6 @@ def _names_of(known):
         return text.split(',')
 
     return names
-
-
-def planned(options):
-    """Return the `Plan` that the command line asks for."""
-    chosen = dict(SHORT) if options.short else {}
-    for field in dataclasses.fields(Plan):
-        value = getattr(options, field.name, None)
-        if value is not None:
-            chosen[field.name] = value
-    return Plan(**chosen)
 
 
 def conditions(plan, argv=()):
@@ -174,7 +165,7 @@ def _progress(text):
 def main(argv=None):
     """Do what the command line *argv* says."""
     options = arguments(argv)
-    plan = planned(options)
+    plan = planned(Plan, options, SHORT)
     # as Ctrl-C does: the blocks end, and with them servers and folders
     signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(143))
     with contextlib.ExitStack() as made:

@@ -4,7 +4,6 @@ import glob
 import itertools
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -63,18 +62,7 @@ class Part:
 class _Durable(servers.PostgreSQL):
     """A server that waits for the disk, as it does by itself."""
 
-    @classmethod
-    def start(cls):
-        """Start the server."""
-        cls.server = servers.Process(
-            [os.path.join(cls._programs, 'postgres'), '-D',
-             os.path.join(cls._folder, 'data'), '-p', cls.port, '-k', cls._folder,
-             '-c', 'listen_addresses=127.0.0.1', '-c', 'max_connections=400',
-             '-c', 'deadlock_timeout=100ms'],
-            cls._folder, 'postgresql', {'LC_ALL': 'C'}, stop=signal.SIGINT,
-            **cls._account)
-        cls._made.callback(cls.server.end)
-        servers.wait_until(cls._ready, 'PostgreSQL answers')
+    settings = ('max_connections=400', 'deadlock_timeout=100ms')
 
 
 class Server:

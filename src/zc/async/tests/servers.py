@@ -177,6 +177,8 @@ class PostgreSQL:
 
     #: Why there is no server, where there is none.
     missing = None
+    #: What is set otherwise than it is by itself.
+    settings = ('fsync=off', 'max_connections=150', 'deadlock_timeout=100ms')
 
     @classmethod
     def setUp(cls):
@@ -211,11 +213,12 @@ class PostgreSQL:
     @classmethod
     def start(cls):
         """Start the server; the layer has done it once."""
+        settings = [word for setting in ('listen_addresses=127.0.0.1', *cls.settings)
+                    for word in ('-c', setting)]
         cls.server = Process(
             [os.path.join(cls._programs, 'postgres'), '-D',
              os.path.join(cls._folder, 'data'), '-p', cls.port, '-k', cls._folder,
-             '-c', 'listen_addresses=127.0.0.1', '-c', 'fsync=off',
-             '-c', 'max_connections=150', '-c', 'deadlock_timeout=100ms'],
+             *settings],
             cls._folder, 'postgresql', {'LC_ALL': 'C'}, stop=signal.SIGINT,
             **cls._account)
         cls._made.callback(cls.server.end)
