@@ -171,21 +171,19 @@ class Job(Node):
         were most of it.
         """
         state = super().__getstate__()
-        numbers = [state.pop(name, default) for name, default in _DEFAULTS]
+        numbers = [state.pop(name, getattr(Job, name)) for name in _NUMBERS]
         while numbers and numbers[-1] is None:
             numbers.pop()
         state['_n'] = tuple(numbers)
-        for name in [name for name, value in state.items() if value is None]:
-            if getattr(type(self), name, state) is None:
-                del state[name]
-        return state
+        return {name: value for name, value in state.items()
+                if value is not None or getattr(type(self), name, state) is not None}
 
     def __setstate__(self, state):
         state = dict(state)
         numbers = state.pop('_n', ())
-        for (name, default), number in zip(_DEFAULTS, numbers):
-            if number is not default:
-                state[name] = number
+        state.update(
+            (name, number) for name, number in zip(_NUMBERS, numbers)
+            if number is not getattr(Job, name))
         super().__setstate__(state)
 
     def __init__(self, /, *args, **kwargs):
@@ -426,9 +424,6 @@ class Job(Node):
         texts += [f'{name}={describe.argument(one)}'
                   for name, one in sorted((call.kwargs or {}).items())]
         return describe.printable(f'{call.name()}({", ".join(texts)})')
-
-
-_DEFAULTS = tuple((name, getattr(Job, name)) for name in _NUMBERS)
 
 
 def check_moment(name, value):

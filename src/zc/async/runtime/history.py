@@ -16,16 +16,12 @@ _SHOWN = ('active', 'failed', 'successful')
 
 def naive_now():
     """Return the time as the documented dictionaries show it: naive UTC."""
-    return _naive(clock.now())
-
-
-def _naive(moment):
-    return None if moment is None else moment.replace(tzinfo=None)
+    return clock.now().replace(tzinfo=None)
 
 
 @dataclasses.dataclass(slots=True)
 class JobRecord:
-    """One job in this dispatcher's hands.  Times are aware."""
+    """One job in this dispatcher's hands.  Times are naive UTC."""
 
     key: tuple          # (object id, database name)
     queue: str
@@ -43,12 +39,10 @@ class JobRecord:
     def as_info(self):
         """Return the documented dictionary."""
         return {
-            'agent': self.agent, 'call': self.call,
-            'completed': _naive(self.completed),
+            'agent': self.agent, 'call': self.call, 'completed': self.completed,
             'failed': self.failed, 'poll id': self.poll.key, 'queue': self.queue,
             'quota names': self.quota_names, 'reassigned': self.reassigned,
-            'result': self.result, 'started': _naive(self.started),
-            'thread': self.thread}
+            'result': self.result, 'started': self.started, 'thread': self.thread}
 
     @property
     def state(self):
@@ -60,8 +54,8 @@ class JobRecord:
     @property
     def duration(self):
         """How long it took, or has taken by now."""
-        start = _naive(self.started) or self.poll.utc_timestamp
-        return (_naive(self.completed) or naive_now()) - start
+        start = self.started or self.poll.utc_timestamp
+        return (self.completed or naive_now()) - start
 
 
 class Keys:
@@ -197,7 +191,7 @@ class History:
         with self._lock:
             if record.completed is not None:
                 return
-            record.completed = clock.now()
+            record.completed = naive_now()
             record.failed, record.result = failed, result
             found = record.poll.agents[record.queue, record.agent]
             if failed:

@@ -38,6 +38,7 @@ from .attempt import Attempts
 from .attempt import begin
 from .attempt import commit_step
 from .effects import ghost
+from .history import naive_now
 from .pauses import AWAY
 from .pauses import Pauses
 from .pauses import Stopped
@@ -259,7 +260,7 @@ class _Performance:
             record.call = describe.safe_repr(job)
             record.quota_names = job._quota_names
             record.thread = threading.get_ident()
-            record.started = clock.now()
+            record.started = naive_now()
 
     def _note_end(self, job, value):
         record = self._ticket.record

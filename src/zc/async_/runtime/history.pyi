@@ -4,7 +4,6 @@ import dataclasses
 import datetime
 _SHOWN: tuple[Any, ...]
 def naive_now(): ...
-def _naive(moment): ...
 @dataclasses.dataclass(slots=True)
 class JobRecord:
     key: tuple
