@@ -3,14 +3,11 @@
 See README.rst beside this file.
 """
 import argparse
-import dataclasses
 import importlib.metadata
 import json
 import logging
 import os
-import platform
 import signal
-import subprocess
 import sys
 
 # A script's own folder is not on the path of bin/py.
@@ -21,6 +18,7 @@ from bench.children import ChildFailed  # noqa: E402
 from bench.measures import MEASURES  # noqa: E402
 from bench.measures import Plan  # noqa: E402
 from bench.measures import Samples  # noqa: E402
+from bench.plans import conditions  # noqa: E402
 from bench.plans import planned  # noqa: E402
 from bench.storages import KINDS  # noqa: E402
 from bench.storages import Missing  # noqa: E402
@@ -100,33 +98,15 @@ def _positive(text):
     return value
 
 
-def conditions(plan, argv=()):
-    """Return what a result depends on besides the code."""
-    versions = {}
+def versions():
+    """Return the versions of what is measured, None for what is not here."""
+    found = {}
     for name in DISTRIBUTIONS:
         try:
-            versions[name] = importlib.metadata.version(name)
+            found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
-    return {**dataclasses.asdict(plan), 'revision': _revision(),
-            'command': report.command('bench/run.py', argv),
-            'python': platform.python_version(), 'system': platform.system(),
-            'processors': os.cpu_count(),
-            'versions': versions}
-
-
-def _revision():
-    """Return the commit that is measured, with a ``+`` where it was changed, or None."""
-    here = os.path.dirname(os.path.abspath(__file__))
-
-    def git(*words):
-        return subprocess.run(['git', *words], cwd=here, capture_output=True, text=True,
-                              check=True).stdout.strip()
-
-    try:
-        return git('rev-parse', 'HEAD') + ('+' if git('status', '--porcelain') else '')
-    except (OSError, subprocess.CalledProcessError):
-        return None
+            found[name] = None
+    return found
 
 
 class Results:
@@ -234,8 +214,8 @@ def main(argv=None):
     signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(143))
     results = Results(options.json)
     try:
-        results.add('conditions', conditions(
-            plan, sys.argv[1:] if argv is None else argv))
+        results.add('conditions', conditions(plan, report.command(
+            'bench/run.py', sys.argv[1:] if argv is None else argv), versions()))
         print(f'{plan.jobs or "some thousand"} jobs, agent of size {plan.size} '
               f'unless said, median of {plan.runs} '
               f'runs, poll interval {plan.poll_interval:g} s; '

@@ -1,7 +1,6 @@
 """From samples to medians, and to a table that people read."""
 import statistics
 
-from bench.report import command  # noqa: F401
 from bench.report import percentile
 
 _SAME = ('system', 'title', 'storage', 'settings', 'together', 'measure', 'label',

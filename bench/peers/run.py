@@ -4,11 +4,9 @@ See README.rst beside this file.
 """
 import argparse
 import contextlib
-import dataclasses
 import importlib.metadata
 import json
 import os
-import platform
 import signal
 import sys
 import tempfile
@@ -30,7 +28,9 @@ from bench.peers.measures import MEASURES  # noqa: E402
 from bench.peers.measures import Plan  # noqa: E402
 from bench.peers.systems import NAMES  # noqa: E402
 from bench.peers.systems import SYSTEMS  # noqa: E402
+from bench.plans import conditions  # noqa: E402
 from bench.plans import planned  # noqa: E402
+from bench.report import command  # noqa: E402
 
 #: A sample within which the raw rate moved by more is not steady.
 UNSTEADY = 0.3
@@ -70,16 +70,13 @@ def _names_of(known):
     return names
 
 
-def conditions(plan, argv=()):
-    """Return what a result depends on besides the code."""
-    versions = {'zc.async': importlib.metadata.version('zc.async')}
+def versions():
+    """Return the versions of what is measured."""
+    found = {'zc.async': importlib.metadata.version('zc.async')}
     for name in ('requirements.txt', 'requirements-oban.txt'):
         with open(os.path.join(HERE, name), encoding='utf-8') as lines:
-            versions.update(line.strip().split(' == ') for line in lines if '==' in line)
-    return {**dataclasses.asdict(plan), 'python': platform.python_version(),
-            'system': platform.system(), 'processors': os.cpu_count(),
-            'versions': versions, 'of': 'peers',
-            'command': report.command('bench/peers/run.py', argv)}
+            found.update(line.strip().split(' == ') for line in lines if '==' in line)
+    return found
 
 
 class Run:
@@ -176,7 +173,8 @@ def main(argv=None):
             if results is not None:
                 print(json.dumps({'kind': kind, **data}), file=results, flush=True)
 
-        add('conditions', conditions(plan, sys.argv[1:] if argv is None else argv))
+        add('conditions', conditions(plan, command(
+            'bench/peers/run.py', sys.argv[1:] if argv is None else argv), versions()))
         folder = made.enter_context(tempfile.TemporaryDirectory(prefix='bench-peers-'))
         running = made.enter_context(Servers(folder))
         run = Run(options, plan, folder, running, add)

@@ -11,6 +11,7 @@ class Facts:
 
     def __init__(self, paths):
         self.conditions = []    # (name of the file, mapping)
+        self.runs = {}          # name of the file -> runs that its summaries are of
         self.failures = []
         self._ours = {}         # (storage, measure) -> summary
         self._peers = {}        # (system, storage, settings) -> measure -> summary
@@ -18,13 +19,18 @@ class Facts:
             self._read(path)
 
     def _read(self, path):
+        name = os.path.basename(path)
+        runs = self.runs[name] = set()
         for one in summaries(path):
             kind = one.pop('kind')
             if kind == 'conditions':
-                self.conditions.append((os.path.basename(path), one))
-            elif kind == 'failure':
+                self.conditions.append((name, one))
+                continue
+            if kind == 'failure':
                 self.failures.append(one)
-            elif 'system' in one:
+                continue
+            runs.add(one['runs'])
+            if 'system' in one:
                 key = one['system'], one['storage'], one['settings']
                 self._peers.setdefault(key, {})[one['measure']] = one
             else:

@@ -204,8 +204,16 @@ def _conditions(facts):
     for name, one in facts.conditions:
         versions = ', '.join(f'{what} {version}' for what, version
                              in one.get('versions', {}).items() if version)
-        rows.append((name, one.get('revision') or '', str(one.get('runs', '')),
+        rows.append((name, one.get('revision') or '', _runs(facts.runs[name]),
                      f'Python {one.get("python")}, {one.get("system")}, '
                      f'{one.get("processors")} processors', versions))
     return _section('Conditions', table(('results', 'revision', 'runs', 'machine',
                                          'versions'), rows) if rows else 'Not measured.\n')
+
+
+def _runs(counts):
+    """Return how many runs were made: fewer than were planned, if they were broken off."""
+    if not counts:
+        return 'none'
+    least, most = min(counts), max(counts)
+    return str(most) if least == most else f'{least} to {most}'

@@ -11,6 +11,7 @@ import unittest
 from .checkout import needs_checkout
 from .checkout import ROOT
 from .checkout import run
+from .checkout import run_python
 
 #: The most that a no-op job may cost, put and done by an agent of size 3.
 MOST_COMMITS, MOST_BYTES = 2, 2000
@@ -128,3 +129,56 @@ class EveryStorage(unittest.TestCase):
         if 'left out' not in printed:
             self.assertIn(('postgresql', 'remote latency'), rows)
         self.assertEqual(os.listdir(self.scratch), [])
+
+
+@needs_checkout
+class DurablePostgreSQL(unittest.TestCase):
+    """What the bench calls durable waits for the disk; the tests' own server does not."""
+
+    #: Says the setting on a line of its own, after whatever else is printed.
+    ASK = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from bench.simulation.real import _Durable
+from bench.storages import Server
+found = []
+for server in (Server, _Durable):
+    server.setUp()
+    try:
+        if not server.missing:
+            cursor = server.connect('postgres').cursor()
+            for name in ('fsync', 'synchronous_commit', 'max_connections'):
+                cursor.execute('show ' + name)
+                found += cursor.fetchone()
+    finally:
+        server.tearDown()
+print()
+print(*found)
+"""
+
+    def test_it_has_fsync_and_as_many_connections_as_are_needed(self):
+        found = run_python('-c', self.ASK, ROOT).splitlines()[-1].split()
+        if not found:
+            self.skipTest('there is no PostgreSQL server')
+        self.assertEqual(found, ['on', 'on', '100', 'on', 'on', '400'])
+
+
+@needs_checkout
+class Peers(unittest.TestCase):
+
+    def test_what_is_measured_beside_others_is_of_a_revision(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, 'peers.jsonl')
+            run_python(ROOT / 'bench' / 'peers' / 'run.py', '--peers', 'zc.async',
+                       '--settings', 'durable', '--measure', 'no-op', '--jobs', '20',
+                       '--runs', '1', '--json', path)
+            with open(path, encoding='utf-8') as lines:
+                found = [json.loads(line) for line in lines]
+        self.assertEqual(found[0]['kind'], 'conditions')
+        if (ROOT / '.git').exists():
+            head = run('git', 'rev-parse', 'HEAD', cwd=ROOT).strip()
+            self.assertEqual(found[0]['revision'].rstrip('+'), head)
+        self.assertIn('--peers zc.async', found[0]['command'])
+        rows = {(one['storage'], one['measure'])
+                for one in found if one['kind'] == 'summary'}
+        self.assertIn(('filestorage', 'no-op'), rows)

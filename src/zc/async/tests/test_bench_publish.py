@@ -137,6 +137,18 @@ class Published(unittest.TestCase):
         self.assertEqual(self.row(text, 'no-op jobs, agent of size 10')[3],
                          '0.8 (0.7 to 0.9)')
 
+    def test_the_runs_are_those_that_were_made(self):
+        def runs(*counts):
+            text = self.publish(CONDITIONS, *(
+                {**summary('filestorage', f'some-{count}', 1), 'runs': count}
+                for count in counts))
+            return self.row(text, 'some.jsonl')[2]
+
+        self.assertEqual(runs(5), '5')
+        self.assertEqual(runs(4), '4')
+        self.assertEqual(runs(5, 1, 4), '1 to 5')
+        self.assertEqual(runs(), 'none')
+
     def test_a_smaller_backlog_than_the_row_speaks_of_is_named(self):
         small = summary('filestorage', 'backlog-1m', 880, 0.88, relative=spread(0.978),
                         backlog=200_000, reference='backlog-1k',
