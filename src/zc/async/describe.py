@@ -22,6 +22,8 @@ _UNSAFE = re.compile(
 #: class may say that it is equal to another one.
 _CUT = frozenset(map(id, (str, bytes, bytearray)))
 _COUNTED = frozenset(map(id, (list, tuple, dict, set, frozenset)))
+#: Types whose values never change.
+_STEADY = frozenset(map(id, (type(None), bool, int, float, str, bytes)))
 
 
 def _escaped(match):
@@ -109,8 +111,52 @@ def key_of(oid, database_name):
 
 def persistent_repr(obj):
     """Return class, object id and database name of a persistent object."""
-    oid, database_name = address(obj)
-    return f'{type_name(type(obj))} (oid {oid}, db {database_name!r})'
+    return _persistent_text(type(obj), *address(obj))
+
+
+def _persistent_text(cls, oid, database_name):
+    return f'{type_name(cls)} (oid {oid}, db {database_name!r})'
+
+
+class Shown:
+    """A text, made when `str` asks for it.
+
+    What it is made of keeps nothing of a database, and does not change.
+    """
+
+    __slots__ = ('_make', '_parts')
+
+    def __init__(self, make, *parts):
+        self._make, self._parts = make, parts
+
+    def __str__(self):
+        return printable(self._make(*self._parts))
+
+
+def shown(obj):
+    """Return what becomes `safe_repr` of *obj* with `str`, at once or later.
+
+    Later where *obj* has a method ``show``, which returns a `Shown`.
+    """
+    try:
+        return obj.show()
+    except BaseException:
+        return safe_repr(obj)
+
+
+def held(obj):
+    """Return what `argument` can show of *obj* later, too, as it is now."""
+    cls = type(obj)
+    if id(cls) in _STEADY and (id(cls) not in _CUT or len(obj) <= 200):
+        return obj
+    if issubclass(cls, persistent.Persistent):
+        return Shown(_persistent_text, cls, *address(obj))
+    return Shown(str, argument(obj))
+
+
+def held_argument(found):
+    """Return how what `held` has returned is shown."""
+    return str(found) if type(found) is Shown else argument(found)
 
 
 def argument(obj):

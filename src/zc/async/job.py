@@ -411,19 +411,32 @@ class Job(Node):
 
     def __repr__(self):
         try:
-            oid, database_name = describe.address(self)
-            return (f'<{describe.type_name(type(self))} (oid {oid}, '
-                    f'db {database_name!r}) ``{self._call_text()}``>')
+            return _text(*self._described())
         except BaseException as error:
             return (f'<{describe.type_name(type(self))} '
                     f'(unreadable: {describe.type_name(type(error))})>')
 
-    def _call_text(self):
+    def show(self):
+        """Return what becomes the text of this job, as it is now, with `str`."""
+        if type(self).__repr__ is not Job.__repr__:
+            return describe.safe_repr(self)
+        return describe.Shown(_text, *self._described())
+
+    def _described(self):
+        """Return what `_text` makes a text of; it does not change any more."""
         call = self._call
-        texts = [describe.argument(one) for one in call.args]
-        texts += [f'{name}={describe.argument(one)}'
-                  for name, one in sorted((call.kwargs or {}).items())]
-        return describe.printable(f'{call.name()}({", ".join(texts)})')
+        kwargs = call.kwargs and [
+            (name, describe.held(one)) for name, one in sorted(call.kwargs.items())]
+        return (type(self), *describe.address(self), call.shown_name(),
+                [describe.held(one) for one in call.args], kwargs or ())
+
+
+def _text(cls, oid, database_name, name, args, kwargs):
+    texts = [describe.held_argument(one) for one in args]
+    texts += [f'{word}={describe.held_argument(one)}' for word, one in kwargs]
+    called = describe.printable(f'{name}({", ".join(texts)})')
+    return (f'<{describe.type_name(cls)} (oid {oid}, '
+            f'db {database_name!r}) ``{called}``>')
 
 
 def check_moment(name, value):

@@ -65,9 +65,15 @@ class Call(persistent.Persistent):
 
     def name(self):
         """Return the callable's name, for texts."""
-        if self.method is None:
-            return describe.callable_name(self.target)
-        return describe.method_name(self.target, self.method)
+        return str(self.shown_name())
+
+    def shown_name(self):
+        """Return what becomes the callable's name with `str`, perhaps later."""
+        if self.method is not None:
+            return describe.method_name(self.target, self.method)
+        if type(self.target) is types.FunctionType:
+            return describe.Shown(describe.callable_name, self.target)
+        return describe.callable_name(self.target)
 
 
 class CodeMissing(BrokenCallError):
@@ -89,9 +95,8 @@ def is_broken(value):
     be called.
     """
     # not isinstance: that would ask *value* for its ``__class__``
-    if issubclass(type(value), type):
-        return issubclass(value, Broken)
-    return issubclass(type(value), Broken)
+    cls = type(value)
+    return issubclass(value if issubclass(cls, type) else cls, Broken)
 
 
 def why_unreadable(job):
@@ -160,11 +165,10 @@ def is_found(jar, name):
 
 def check_code(job):
     """Raise `CodeMissing` where what is stored of the call cannot be loaded."""
-    call = job._call
     if any(map(is_broken, _needed(job))):
         # it may have come back since the call was read in this connection
-        call._p_deactivate()
-    _check_loaded(job, *_needed(job))
+        job._call._p_deactivate()
+        _check_loaded(job, *_needed(job))
 
 
 def check_writable(record, error=PartMissing):
@@ -225,6 +229,10 @@ class Args(collections.abc.MutableSequence):
 
     def __init__(self, call):
         self._call = call
+
+    def plain(self):
+        """Return the arguments as a tuple."""
+        return self._call.args
 
     def __getitem__(self, index):
         found = self._call.args[index]
@@ -296,6 +304,10 @@ class Kwargs(_LazyMapping):
     """The keyword arguments."""
 
     __slots__ = ()
+
+    def plain(self):
+        """Return the arguments as a dict, which is not to be changed."""
+        return self._read()
 
     def _read(self):
         return self._call.kwargs or {}
@@ -395,7 +407,7 @@ def probe_both_ways(value):
     Raise what that raises: what is stored and cannot be loaded would make the
     record that holds it unreadable.
     """
-    if any(type(value) is cls for cls in _ATOMS):
+    if value is None or any(type(value) is cls for cls in _ATOMS):
         return _NOTHING_MET
     file = io.BytesIO()
     pickler = Probe(file)

@@ -24,6 +24,8 @@ from ..interfaces import JobCycleError
 from ..interfaces import NEW
 from ..interfaces import NotStorableError
 from ..threadlocal import local
+from .call import Args
+from .call import Kwargs
 from .call import probe_both_ways
 from .call import resolve
 from .result import kept
@@ -82,7 +84,11 @@ def invoke(job, args=(), kwargs=None):
     Whatever the call raises comes out of here; so does `BrokenCallError`.
     """
     call = resolve(job)
-    return call(*job.args, *args, **{**job.kwargs, **(kwargs or {})})
+    own, named = job.args, job.kwargs
+    # a subclass of the job may have its own
+    own = own.plain() if type(own) is Args else own
+    named = named.plain() if type(named) is Kwargs else named
+    return call(*own, *args, **({**named, **kwargs} if kwargs else named))
 
 
 def settle(job, value):
@@ -141,7 +147,7 @@ def check_result(value):
     Raise `NotStorableError` where it cannot be stored, or loaded, as a result.
     """
     try:
-        unfinished = _unfinished(value)
+        unfinished = None if value is None else _unfinished(value)
         if unfinished is None:
             return probe_both_ways(value)
     except BaseException as error:

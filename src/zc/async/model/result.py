@@ -27,7 +27,7 @@ class Held(persistent.Persistent):
 def kept(value):
     """Return what is to be kept of *value*, which can be stored: itself or a `Held`."""
     cls = type(value)
-    if any(cls is one for one in _SMALL):
+    if value is None or any(cls is one for one in _SMALL):
         return value
     if any(cls is one for one in _SIZED):
         return value if len(value) <= LARGEST else Held(value)

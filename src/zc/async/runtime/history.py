@@ -19,30 +19,44 @@ def naive_now():
     return clock.now().replace(tzinfo=None)
 
 
+def _naive(micros):
+    return None if micros is None else clock.from_micros(micros).replace(tzinfo=None)
+
+
 @dataclasses.dataclass(slots=True)
 class JobRecord:
-    """One job in this dispatcher's hands.  Times are naive UTC."""
+    """One job in this dispatcher's hands.  Times are microseconds since 1970.
+
+    ``shown`` is what the job's text is made of when somebody asks for its ``call``: few
+    of the many jobs are ever looked at.
+    """
 
     key: tuple          # (object id, database name)
     queue: str
     agent: str
     poll: 'PollRecord'
-    call: str = None
+    shown: object = None
     quota_names: tuple = ()
-    started: datetime.datetime = None
-    completed: datetime.datetime = None
+    started: int = None
+    completed: int = None
     thread: int = None
     failed: bool = False
     reassigned: bool = False
     result: str = None
 
+    @property
+    def call(self):
+        """The text of the job, None where nobody has begun it."""
+        return None if self.shown is None else str(self.shown)
+
     def as_info(self):
-        """Return the documented dictionary."""
+        """Return the documented dictionary, with times as naive UTC."""
         return {
-            'agent': self.agent, 'call': self.call, 'completed': self.completed,
+            'agent': self.agent, 'call': self.call, 'completed': _naive(self.completed),
             'failed': self.failed, 'poll id': self.poll.key, 'queue': self.queue,
             'quota names': self.quota_names, 'reassigned': self.reassigned,
-            'result': self.result, 'started': self.started, 'thread': self.thread}
+            'result': self.result, 'started': _naive(self.started),
+            'thread': self.thread}
 
     @property
     def state(self):
@@ -54,8 +68,9 @@ class JobRecord:
     @property
     def duration(self):
         """How long it took, or has taken by now."""
-        start = self.started or self.poll.utc_timestamp
-        return (self.completed or naive_now()) - start
+        start = self.started or clock.to_micros(clock.utc(self.poll.utc_timestamp))
+        return datetime.timedelta(
+            microseconds=(self.completed or clock.micros()) - start)
 
 
 class Keys:
@@ -155,15 +170,20 @@ class History:
     def agent_poll(self, poll, queue, agent):
         """Return the record of an agent in *poll*."""
         with self._lock:
-            return poll.agents.setdefault(
-                (queue, agent), AgentPoll(self._jobs_size))
+            return self._agent_poll(poll, (queue, agent))
+
+    def _agent_poll(self, poll, name):
+        found = poll.agents.get(name)
+        if found is None:
+            found = poll.agents[name] = AgentPoll(self._jobs_size)
+        return found
 
     def claimed(self, key, queue, agent):
         """Record that a job was claimed, and return its record."""
         poll = self.latest_poll()
-        found = self.agent_poll(poll, queue, agent)
         record = JobRecord(key, queue, agent, poll)
         with self._lock:
+            found = self._agent_poll(poll, (queue, agent))
             found.started += 1
             found.new_jobs.append(key)
             self._jobs[key] = record
@@ -191,7 +211,7 @@ class History:
         with self._lock:
             if record.completed is not None:
                 return
-            record.completed = naive_now()
+            record.completed = clock.micros()
             record.failed, record.result = failed, result
             found = record.poll.agents[record.queue, record.agent]
             if failed:

@@ -38,7 +38,6 @@ from .attempt import Attempts
 from .attempt import begin
 from .attempt import commit_step
 from .effects import ghost
-from .history import naive_now
 from .pauses import AWAY
 from .pauses import Pauses
 from .pauses import Stopped
@@ -257,10 +256,10 @@ class _Performance:
     def _note_start(self, job):
         record = self._ticket.record
         if record is not None:
-            record.call = describe.safe_repr(job)
+            record.shown = describe.shown(job)
             record.quota_names = job._quota_names
             record.thread = threading.get_ident()
-            record.started = naive_now()
+            record.started = clock.micros()
 
     def _note_end(self, job, value):
         record = self._ticket.record
