@@ -8,11 +8,15 @@ import heapq
 import itertools
 import operator
 
+import persistent
+
 from .. import describe
 from .. import log
 
 #: Jobs in line that are loaded together.
 BATCH = 16
+#: Persistent objects that calls are given and that are loaded with them, in one turn.
+GIVEN = 200
 #: Jobs that are remembered because they were asked for already.
 _REMEMBERED = 10_000
 
@@ -65,23 +69,39 @@ class Foresight:
             fetch(_calls(jobs))
 
     def calls(self, jobs):
-        """See to the calls of *jobs*, which workers are going to read."""
+        """See to the calls of *jobs* and what they are given: workers will read both."""
         if self._pays:
-            fetch(_calls(jobs))
+            calls = list(_calls(jobs))
+            fetch(calls)
+            fetch(itertools.islice(_given(calls), GIVEN))
 
 
 def _calls(jobs):
     """Yield the calls of *jobs*, as far as these can be read."""
-    for job in jobs:
+    for job in _readable(jobs):
+        call = job.__dict__.get('_call')
+        if call is not None:
+            yield call
+
+
+def _given(calls):
+    """Yield the persistent objects that *calls* are given, or are methods of."""
+    for call in _readable(calls):
+        for value in (call.target, *call.args, *(call.kwargs or {}).values()):
+            if issubclass(type(value), persistent.Persistent) and value._p_jar is not None:
+                yield value
+
+
+def _readable(objects):
+    """Yield *objects* up to the first that cannot be read."""
+    for one in objects:
         try:
-            job._p_activate()
+            one._p_activate()
         except Exception as error:
             # whoever has to do with it meets that, too
             log.trace.debug('not foreseen: %s', describe.safe_repr(error))
             return
-        call = job.__dict__.get('_call')
-        if call is not None:
-            yield call
+        yield one
 
 
 def fetch(objects):

@@ -38,6 +38,10 @@ def unwanted():
     """Be never done."""
 
 
+def given(*things):
+    """Be given *things*."""
+
+
 class Trips:
     """Counts the round trips of a ZEO client, or of all that RelStorage loads."""
 
@@ -94,12 +98,16 @@ class World:
         self._here = here
         QueueInstaller()(DatabaseOpened(here))
 
-    def put(self, count, call=nothing):
-        """Put jobs in one transaction, so that they are in one shard."""
+    def put(self, count, call=nothing, things=0):
+        """Put jobs in one transaction, so that they are in one shard.
+
+        Each is given as many persistent *things* of its own.
+        """
         self._hear(self._here, self.db)
         with self._here.transaction() as connection:
             for _number in range(count):
-                connection.root()[KEY][''].put(Job(call))
+                mine = [PersistentMapping() for _thing in range(things)]
+                connection.root()[KEY][''].put(Job(call, *mine))
         self._hear(self.db, self._here)
 
     def _hear(self, listening, db):
@@ -153,7 +161,7 @@ class Loads:
         self.assertEqual(len(self.services.tickets), 1)
         self.services.tickets.clear()
 
-    def read(self):
+    def read(self, call=nothing):
         """Read what workers need of the claimed jobs; return the round trips."""
         manager = transaction.TransactionManager(explicit=True)
         connection = self.world.db.open(transaction_manager=manager)
@@ -162,9 +170,17 @@ class Loads:
             manager.begin()
             for ticket in self.services.tickets:
                 job = connection.get(ticket.oid)
-                self.assertIs(job.callable, nothing)
+                self.assertIs(job.callable, call)
+                for thing in job.args:
+                    thing._p_activate()
             manager.abort()
         return trips.count
+
+    def check_given(self):
+        """What the calls are given costs one more, and workers none."""
+        self.claim_first()
+        self.world.put(self.COUNT - 1, given, things=2)
+        self.assertLessEqual(self.claim(), 6)
 
     def check_few(self):
         """A claim of many jobs costs few round trips, and their calls none."""
@@ -188,10 +204,15 @@ class ZEO(Loads, unittest.TestCase):
     def test_a_claim_of_ten_jobs_is_a_few_round_trips(self):
         self.check_few()
 
+    def test_what_ten_calls_are_given_is_one_more(self):
+        self.check_given()
+
 
 class ZEOWithFilter(ZEO):
 
     filter = staticmethod(is_wanted)
+
+    test_what_ten_calls_are_given_is_one_more = None
 
     def test_jobs_that_are_refused_are_loaded_together(self):
         self.claim_first()
@@ -212,9 +233,16 @@ class SQLite(Loads, unittest.TestCase):
         self.assertLessEqual(self.read(), 1)
 
 
+    def test_what_ten_calls_are_given_is_one_more(self):
+        self.check_given()
+        self.assertLessEqual(self.read(given), 1)
+
+
 class SQLiteWithFilter(SQLite):
 
     filter = staticmethod(is_wanted)
+
+    test_what_ten_calls_are_given_is_one_more = None
 
 
 class PostgreSQL(Loads, unittest.TestCase):
@@ -279,6 +307,16 @@ class Fetch(unittest.TestCase):
         self.assertEqual(self.storage.told, [])
         foreseeing.calls(self.jobs)
         self.assertEqual(len(self.storage.told), 1)
+
+    def test_only_so_many_of_the_objects_that_calls_are_given_are_loaded(self):
+        given = [PersistentMapping() for _one in range(foresight.GIVEN + 5)]
+        self.jobs[0].args.extend(given)
+        transaction.commit()
+        self.connection.cacheMinimize()
+        foreseeing = foresight.Foresight()
+        foreseeing.begin(self.connection)
+        foreseeing.calls(self.jobs)
+        self.assertEqual([len(told) for told in self.storage.told], [3, foresight.GIVEN])
 
 
 class Elsewhere(contracts.InWorld, unittest.TestCase):
