@@ -52,6 +52,8 @@ def as_job(item):
         f'give a job, a function or a method')
 
 
+#: Arguments of which a text can be made later: many would take more than the text.
+_FEW = 8
 #: The numbers of a job, in the order in which they are stored.
 _NUMBERS = ('_code', '_attempt', '_begin_after', '_begin_by', '_active_start',
             '_active_end', '_callbacks_end')
@@ -418,7 +420,9 @@ class Job(Node):
 
     def show(self):
         """Return what becomes the text of this job, as it is now, with `str`."""
-        if type(self).__repr__ is not Job.__repr__:
+        call = self._call
+        if (type(self).__repr__ is not Job.__repr__
+                or len(call.args) + len(call.kwargs or ()) > _FEW):
             return describe.safe_repr(self)
         return describe.Shown(_text, *self._described())
 

@@ -1,8 +1,11 @@
 """Short, safe texts about objects."""
 import functools
+import gc
 import operator
 import unittest
 import uuid
+import weakref
+from unittest import mock
 
 from persistent.mapping import PersistentMapping
 
@@ -52,6 +55,63 @@ class Texts(unittest.TestCase):
         one = uuid.UUID(int=7)
         self.assertEqual(describe.uuid_of(one.bytes), one)
         self.assertIsNone(describe.uuid_of(None))
+
+
+class Told(Job):
+    """Says itself what it is."""
+
+    def __repr__(self):
+        return f'told\n{self.args[0]}'
+
+
+class Late(contracts.InWorld, unittest.TestCase):
+    """Texts that are made when somebody asks for them."""
+
+    def shown(self, job):
+        """Return the late text of *job*, which must be what it is now."""
+        late = describe.shown(job)
+        self.assertEqual(str(late), describe.safe_repr(job))
+        return late
+
+    def test_a_job_is_shown_as_it_is(self):
+        thing = self.client.root['thing'] = PersistentMapping()
+        self.client.commit()
+        for job in (Job(operator.add, 1, 'a'), Job(thing.get, thing, key=None, more=[thing]),
+                    Job(Hostile, Hostile(), 'x' * 201, b'y' * 5000, True, 1.5, (thing,)),
+                    Job(operator.add, *range(5000)), Told(operator.add, 1),
+                    Job(functools.partial(operator.add, 1))):
+            self.shown(job)
+        self.client.queue.put(Job(thing.get, thing, 1))
+        self.client.commit()
+        self.shown(self.client.queue[0])
+
+    def test_many_arguments_are_not_kept_but_their_text(self):
+        self.assertIs(type(describe.shown(Job(operator.add, *range(5000)))), str)
+        self.assertIs(type(describe.shown(Job(operator.add, 1, 2))), describe.Shown)
+
+    def test_it_stays_as_it_was(self):
+        values = [1]
+        job = Job(operator.add, values, key={})
+        before, late = describe.safe_repr(job), self.shown(job)
+        values.append(2)
+        job.args[0] = job.kwargs['key'] = 'changed'
+        self.assertEqual(str(late), before)
+
+    def test_it_keeps_no_object_of_the_database(self):
+        job = Job(operator.add, PersistentMapping(), [PersistentMapping()],
+                  key=PersistentMapping())
+        late = [self.shown(job), self.shown(Job(PersistentMapping().get, 1))]
+        gone = list(map(weakref.ref, (job, job.args[0], job.args[1][0], job.kwargs['key'])))
+        del job
+        gc.collect()
+        self.assertEqual([one() for one in gone], [None] * 4)
+        self.assertEqual(len(late), 2)
+
+    def test_what_cannot_be_shown_is_replaced(self):
+        job = Job(operator.add, 1)
+        with mock.patch.object(Job, '_described', side_effect=SystemExit):
+            self.assertIn('unreadable: builtins.SystemExit', str(describe.shown(job)))
+        self.assertEqual(str(describe.shown(Hostile())), describe.safe_repr(Hostile()))
 
 
 class Callables(contracts.InWorld, unittest.TestCase):

@@ -1,6 +1,7 @@
 # Made by tools/stubs.py from zc.async; change that, not this.
 from typing import Any
 BATCH: int
+GIVEN: int
 _REMEMBERED: int
 _order: Any
 class Foresight:
@@ -13,4 +14,6 @@ class Foresight:
     _asked: Any
     _pays: Any
 def _calls(jobs): ...
+def _given(calls): ...
+def _readable(objects): ...
 def fetch(objects): ...
