@@ -521,10 +521,11 @@ def _check_storable(job):
             continue
         seen.add(id(one))
         if isinstance(one, Job):
-            check_storable(one._call)
-            given = (*one.args, *one.kwargs.values())
-            todo.extend(value for value in given if issubclass(type(value), Job))
-            todo.extend(one.callbacks)
+            call = one._call
+            check_storable(call)
+            given = (*call.args, *(call.kwargs or {}).values())
+            todo.extend([value for value in given if issubclass(type(value), Job)])
+            todo.extend(call.callbacks)
         else:
             todo.extend(jobs for jobs in (
                 *one.callbacks, getattr(one, 'success', None),
