@@ -211,6 +211,31 @@ class NeverRetry(persistent.Persistent):
         """See `IRetryPolicy`."""
 
 
+#: Policies after which an interrupted call is made again.
+_AGAIN = (RetryCommonFourTimes, RetryCommonForever, RetryErrorsToo)
+
+
+def runs_again(job, default_name):
+    """Return whether the policy of *job* is one of those that let it be run again.
+
+    Nothing is stored.  Where it has no factory, and no adapter is registered as
+    *default_name*, its policy is the default, which does.  False for a policy that is
+    not known here, or fails.
+    """
+    policy, factory = job._retry_policy, job.retry_policy_factory
+    if policy is None and (factory is None or isinstance(factory, str)):
+        try:
+            policy = zope.component.queryAdapter(
+                job, IRetryPolicy, name=default_name if factory is None else factory)
+        except Exception as error:
+            if outage.is_outage(error) or outage.is_conflict(error):
+                raise
+            return False
+        if policy is None:
+            return factory is None
+    return (factory if policy is None else type(policy)) in _AGAIN
+
+
 def make_policy(job, factory, default_name, default):
     """Return the policy for *job* by its *factory*.
 

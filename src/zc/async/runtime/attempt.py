@@ -52,11 +52,12 @@ class Attempts:
     of committed.  A callback (*token* None) begins in the transaction that
     settles it; another job was begun as its attempt number *token*.  *held* is
     the job that an agent holds, by default *job*; a callback's is far above it
-    where chains are long.
+    where chains are long.  With *unstored*, an `.unstored.Unstored`, the value may be
+    kept there instead; what is kept there is in each commit.
     """
 
     def __init__(self, connection, manager, pause, job, args=(), token=None,
-                 group=False, held=None):
+                 group=False, held=None, unstored=None):
         self._connection = connection
         self._manager = manager
         self._pause = pause
@@ -65,6 +66,7 @@ class Attempts:
         self._args = args
         self._token = token
         self._group = group
+        self._unstored = unstored
         self._cache = {}        # the policy's memory between these attempts
         self._pauses = Pauses(pause, limit=CROWD)
         self._absence = Absence(connection.db(), pause)
@@ -73,6 +75,11 @@ class Attempts:
         self._ended = False     # whether a call has ended its transaction by itself
         self._errors = 0        # of those that do not pass by themselves
         self.deferred = None    # what the job waits for, if it does
+
+    @property
+    def has_ended(self):
+        """Whether a call has ended its transaction by itself."""
+        return self._ended
 
     def run(self):
         """Return the value to be committed with others, or NOTHING.
@@ -106,6 +113,9 @@ class Attempts:
         job = self._job
         self._committing = False
         self._check_ours()
+        unstored = self._unstored
+        if unstored is not None and self._token is None:
+            unstored.watch(self._connection, job)
         with execution.Entered(job):
             try:
                 _ensure_begun(job)
@@ -115,6 +125,9 @@ class Attempts:
                     with self._last():
                         self._abort()
                     return value
+                if unstored is not None and not self._ended and unstored.keep(
+                        job, self._held, self._before, self._entered, value):
+                    return NOTHING
                 self._conclude(value)
                 with self._last():
                     self._commit()
@@ -161,8 +174,10 @@ class Attempts:
             '%s ended its transaction by itself, %d times: what it did before is '
             'stored, or lost, whatever becomes of it, and may be done again',
             describe.safe_repr(job), count)
+        if self._unstored is not None:
+            self._unstored.replay(self._connection)  # what it aborted had these in it
         if self._token is None:
-            _ensure_begun(job)  # what it aborted had that in it
+            _ensure_begun(job)  # and that
 
     def _check_ours(self):
         """Raise `ReassignedError` if the job is in other hands by now.
@@ -251,6 +266,8 @@ class Attempts:
         self._committing = True
         self._manager.commit()
         self._committing = False
+        if self._unstored is not None:
+            self._unstored.forget()
 
     # When an attempt did not succeed
 
@@ -258,9 +275,11 @@ class Attempts:
         """Act on *failure*; return whether these attempts are over."""
         committing, self._committing = self._committing, False
         met(error)
-        if committing and not _passes(error):
+        if committing and not passes(error):
             surroundings.doubt()
         if committing and self._reading(self._landed):
+            if self._unstored is not None:
+                self._unstored.forget()
             return True
         self._take_back()
         log.trace.debug('%s: %s', describe.safe_repr(self._job), failures.line(failure))
@@ -274,6 +293,9 @@ class Attempts:
         if isinstance(policy_says, retry.GiveUp):
             self._store_failure(lambda job: self._give_up(job, failure))
             return True
+        if self._unstored and not outage.is_outage(error):
+            # it has waited for this attempt only
+            self._unstored.store(self._connection)
         return self._run_again(policy_says.after.total_seconds(), policy_says, error)
 
     def _take_back(self):
@@ -331,7 +353,7 @@ class Attempts:
             ask = policy.commitError if committing else policy.jobError
             return retry.decide(ask(failure, cache))
         except BaseException as problem:
-            if _is_storages(problem):
+            if is_storages(problem):
                 raise
             log.events.exception('the retry policy of %s failed',
                                  describe.safe_repr(self._job))
@@ -408,7 +430,7 @@ class Attempts:
             except BaseException as error:
                 self._abort()
                 met(error)
-                if not _passes(error):
+                if not passes(error):
                     if plain:
                         raise Lost from error
                     log.events.exception(
@@ -460,7 +482,7 @@ class Attempts:
                 return look()
             except Exception as error:
                 self._abort()
-                if not _is_storages(error):
+                if not is_storages(error):
                     raise
                 met(error)
             pauses.wait()
@@ -468,9 +490,12 @@ class Attempts:
     def _begin(self):
         """Begin a transaction, waiting while the storage is away."""
         try:
-            begin(self._manager, self._pause)
+            if self._unstored:
+                self._unstored.begin(self._connection)
+            else:
+                begin(self._manager, self._pause)
         except Exception as error:
-            if isinstance(error, Stopped):
+            if isinstance(error, (Stopped, ReassignedError)):
                 raise
             raise Lost from error
 
@@ -484,12 +509,12 @@ def _ensure_begun(job):
         execution.begin(job)
 
 
-def _is_storages(error):
+def is_storages(error):
     """Return whether *error* is the storage's absence, or a conflict that it found."""
     return outage.is_outage(error) or outage.is_storage_conflict(error)
 
 
-def _passes(error):
+def passes(error):
     """Return whether what could not be stored because of *error* can be, one day."""
     return outage.is_standstill(error) or outage.is_conflict(error)
 
@@ -502,7 +527,7 @@ def begin(manager, pause):
             manager.begin()
             return
         except Exception as error:
-            if not _is_storages(error):
+            if not is_storages(error):
                 raise
             met(error)
         pauses.wait()
@@ -520,7 +545,7 @@ def commit_step(manager, pause, change):
         except Exception as error:
             abort(manager)
             met(error)
-            if not _passes(error):
+            if not passes(error):
                 raise
         pauses.wait()
 

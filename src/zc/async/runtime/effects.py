@@ -3,6 +3,9 @@
 The one place that looks into transactions and connections for it: what is
 asked here is not part of their interfaces, and is tested on each version.
 """
+from ZODB.mvccadapter import MVCCAdapterInstance
+from ZODB.utils import p64
+from ZODB.utils import u64
 
 
 def has_effects(transaction, connection):
@@ -13,10 +16,78 @@ def has_effects(transaction, connection):
     """
     return bool(
         transaction._resources
-        or transaction.isDoomed()
         or not connection._needs_to_join
-        or any(True for _hook in transaction.getBeforeCommitHooks())
-        or any(True for _hook in transaction.getAfterCommitHooks()))
+        or _is_waited_for(transaction))
+
+
+def _is_waited_for(transaction):
+    return (transaction.isDoomed()
+            or any(True for _hook in transaction.getBeforeCommitHooks())
+            or any(True for _hook in transaction.getAfterCommitHooks()))
+
+
+class Mark:
+    """What a transaction has changed in *connection* so far, and the state of *job*.
+
+    To be compared afterwards: what was changed before is known, and kept elsewhere.
+    """
+
+    __slots__ = ('_connection', '_states', '_guards')
+
+    #: What is changed when a callback begins.
+    _BEGINNING = frozenset(
+        ('_code', '_attempt', '_active_start', '_active_end', '_awaits'))
+
+    def __init__(self, connection, job):
+        self._connection = connection
+        self._guards = dict(connection._readCurrent)
+        self._states = {id(one): (one, _state(one))
+                        for one in (*connection._registered_objects, job)}
+
+    def is_exceeded(self, transaction, job):
+        """Return whether committing *transaction* would do more by now.
+
+        Beyond letting *job* begin.
+        """
+        connection = self._connection
+        return bool(
+            any(one is not connection for one in transaction._resources)
+            or _is_waited_for(transaction)
+            or connection._added
+            or connection._savepoint_storage is not None
+            or connection._readCurrent != self._guards
+            or not all(self._is_as_before(one, job)
+                       for one in connection._registered_objects))
+
+    def _is_as_before(self, one, job):
+        found = self._states.get(id(one))
+        if found is None:
+            return False
+        before, now = found[1], _state(one)
+        ignored = self._BEGINNING if one is job else ()
+        # by identity: what is equal may have been written all the same
+        return all(before.get(name, self) is now.get(name, self)
+                   for name in before.keys() | now.keys() if name not in ignored)
+
+
+def _state(one):
+    return {name: value for name, value in vars(one).items()
+            if not name.startswith('_v_')}
+
+
+def is_current(connection):
+    """Return whether nothing was committed since *connection*'s transaction began.
+
+    Nor in a database beside it.  False where the storage does not tell that for nothing.
+    """
+    return all(_is_newest(one._storage) for one in connection.connections.values())
+
+
+def _is_newest(storage):
+    if type(storage) is not MVCCAdapterInstance:
+        return False
+    latest = max(storage._storage.lastTransaction(), storage._ltid)
+    return storage._start == p64(u64(latest) + 1)
 
 
 def ghost(connection, oid, cls=None):

@@ -306,8 +306,7 @@ class Turns:
                 raise
             log.events.exception('the outcome of %r cannot be stored', ticket)
             problem = failures.Failure(error)
-        if outcome.value not in (outcomes.NOTHING, outcomes.UNTOUCHED):
-            outcome.value = problem
+        if outcomes.spoil(outcome, problem):
             try:
                 return self._commit([item], False, False, {})
             except (Exception, SystemExit) as error:
@@ -459,10 +458,12 @@ class Turns:
             if outcome.order is not None and self._let_go(ticket, outcome, job):
                 continue
             nodes = [connection.get(oid) for oid in outcome.visited]
+            ended = [connection.get(end.oid) for end in outcome.ends]
             self._check_classes((*nodes, job))
             if outcome.value is outcomes.UNTOUCHED and not self._holds(job):
                 continue  # others claimed it meanwhile, or it is done already
-            if not outcomes.apply(job, outcome, nodes):
+            if (ended and not self._holds(job)) or not outcomes.apply(
+                    job, outcome, nodes, ended):
                 log.events.error('%s was reassigned', describe.safe_repr(job))
                 continue
             if outcome.value is not outcomes.NOTHING:

@@ -36,6 +36,7 @@ from .aside import Aside
 from .attempt import abort
 from .attempt import Attempts
 from .attempt import begin
+from .attempt import SHORT
 from .attempt import commit_step
 from .effects import ghost
 from .pauses import AWAY
@@ -43,6 +44,8 @@ from .pauses import Pauses
 from .pauses import Stopped
 from .surroundings import Lost
 from .troubles import met
+from .unstored import Habits
+from .unstored import Unstored
 
 
 @dataclasses.dataclass(slots=True)
@@ -76,6 +79,7 @@ class Worker:
 
     def __init__(self, services):
         self._services = services
+        self._habits = Habits()
 
     def work(self, ticket):
         """Perform the job of *ticket* and submit its outcome, None if it has none.
@@ -121,7 +125,8 @@ class Worker:
         opened = primary.opened
         try:
             connection = primary.get_connection(ticket.database_name)
-            performance = _Performance(connection, manager, ticket, self._services)
+            performance = _Performance(
+                connection, manager, ticket, self._services, self._habits)
             if lost is not None:
                 performance.end(lost)
             return performance.perform()
@@ -175,12 +180,14 @@ class _Performance:
     `interrupted` commit what they do.
     """
 
-    def __init__(self, connection, manager, ticket, services):
+    def __init__(self, connection, manager, ticket, services, habits):
         self._connection = connection
         self._manager = manager
         self._ticket = ticket
         self._services = services
+        self._habits = habits
         self._place = None  # where the job is held whose callbacks are performed
+        self._unstored = None  # an `Unstored`, where there are callbacks
 
     def end(self, lost):
         """Let the job, or callback, fail whose attempts ended with *lost*.
@@ -208,7 +215,14 @@ class _Performance:
         except BaseException as error:
             # also what code raises that should not, where the job is loaded
             if not _keeps_from_work(error):
-                raise
+                if not self._leave(outcome):
+                    raise
+                log.trace.info('the callbacks of %r are gone on with later: %s',
+                               self._ticket, describe.error(error))
+                return outcome
+            if self._unstored:
+                abort(self._manager)
+                self._unstored.store(self._connection)
             Aside(self._connection, self._services, outcome, ticket.record).put(error)
         return outcome
 
@@ -224,8 +238,28 @@ class _Performance:
         if outcome.value is NOTHING and job.status is CALLBACKS:
             self._check_held(job)
             self._place = job.parent, job._order
+            self._let_wait()
             visited = callbacks.walk(job, self)
             outcome.visited = tuple(node._p_oid for node in visited)
+            outcome.ends = self._unstored.leave(self._connection)
+
+    def _leave(self, outcome):
+        """Leave what has ended, and is not stored, to others; return whether any has.
+
+        What could not be gone on with is gone on with when these are stored.
+        """
+        if not self._unstored:
+            return False
+        outcome.ends = self._unstored.leave(self._connection)
+        outcome.visited = (*(end.oid for end in reversed(outcome.ends)), outcome.oid)
+        return True
+
+    def _let_wait(self):
+        """Let ends of calls wait from now on; return the `Unstored`."""
+        if self._unstored is None:
+            self._unstored = Unstored(
+                self._ticket.oid, self._manager, self._services.pause, self._habits)
+        return self._unstored
 
     def _check_held(self, job):
         """Raise `ReassignedError` unless an agent of this dispatcher holds *job*."""
@@ -239,10 +273,14 @@ class _Performance:
             check_code(job)
             # on the ticket too: this is the attempt that ends, whatever comes of it
             outcome.attempt = self._ticket.attempt = self._begin_alone(job)
+        follows = bool(callbacks.children(job))
         attempts = Attempts(
             self._connection, self._manager, self._services.pause, job,
-            token=outcome.attempt, group=not callbacks.children(job))
+            token=outcome.attempt, group=not follows,
+            unstored=self._let_wait() if follows else None)
         outcome.value = attempts.run()
+        if self._unstored:
+            self._unstored.go_on(self._connection)
         self._note_end(job, outcome.value)
         if attempts.deferred is not None:
             self._services.watch(attempts.deferred, self._ticket, outcome.attempt)
@@ -275,23 +313,32 @@ class _Performance:
 
     def run(self, job, result):
         """Run the callback *job* with *result*."""
-        held, policy = self._held(), job.retry_policy_factory
-        token = None
-        if getattr(policy, 'at_most_once', False):
+        once = getattr(job.retry_policy_factory, 'at_most_once', False)
+        if not once:
+            self._unstored.prepare(self._connection, job)
+        held, token = self._held(), None
+        if once:
             check_code(job)
             token = self._begin_alone(job)
+            self._unstored.forget()
+        kind, began = job.kind, clock.monotonic()
         attempts = Attempts(
             self._connection, self._manager, self._services.pause, job,
-            (result,), token, held=held)
+            (result,), token, held=held, unstored=self._unstored)
         attempts.run()
+        self._habits.note(kind, not attempts.has_ended
+                          and clock.monotonic() - began < SHORT)
         if attempts.deferred is not None:
             ticket = Ticket(job._p_oid, self._ticket.database_name, job._attempt,
                             self._ticket.pool)
             self._services.watch(attempts.deferred, ticket, job._attempt)
-        begin(self._manager, self._services.pause)
+        self._unstored.go_on(self._connection)
 
     def choose(self, proxy, result):
         """Let *proxy* choose; return the job it chose, or None."""
+        if self._unstored.choose(proxy, result):
+            return proxy.job
+
         def change():
             return proxy.choose(result) if proxy.status is NEW else proxy.job
 
@@ -333,10 +380,13 @@ class _Performance:
     def _commit_step(self, change):
         """Commit *change*, unless the job is in other hands by now."""
         def guarded():
+            self._unstored.replay(self._connection)
             self._held()
             return change()
 
-        return commit_step(self._manager, self._services.pause, guarded)
+        found = commit_step(self._manager, self._services.pause, guarded)
+        self._unstored.forget()
+        return found
 
     def _held(self):
         """Return the job whose callbacks are performed, fenced.

@@ -90,7 +90,9 @@ def _no_fence():
         'faults.test_simulation.Mutants.test_no_token',
         'faults.test_mutants.Played.test_no_token')
 def _no_token():
-    def apply(job, outcome, nodes):
+    def apply(job, outcome, nodes, ended=()):
+        for end, node in zip(outcome.ends, ended):
+            end.apply(node)
         if outcome.value is not outcomes.NOTHING and job._code == status.BEGUN:
             execution.settle(job, outcome.value)
         for node in nodes:
