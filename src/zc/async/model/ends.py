@@ -6,23 +6,50 @@ and hands the ends over to be applied once more by whoever commits.  Applied twi
 after it was stored, an end does no harm.
 """
 import dataclasses
+import pickle
 
 from . import execution
+from . import result
 from . import status
 from .. import failures
+from ..interfaces import ICallbackProxy
 
 #: Types of values that nobody can change until they are stored.
 _FIXED = frozenset((type(None), bool, int, float, complex, str, bytes, failures.Failure))
 
 
-def is_fixed(value):
-    """Return whether *value* stays what it is, whatever a callback does with it.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pickled:
+    """A value that is loaded anew wherever it is used.
 
     A list is the result's own as soon as it is stored; until then a callback could
     append to what is going to be stored.
     """
-    return type(value) in _FIXED or (
-        type(value) is tuple and all(map(is_fixed, value)))
+
+    data: bytes
+
+
+def is_fixed(value):
+    """Return whether *value* stays what it is, whatever a callback does with it."""
+    return type(value) in _FIXED
+
+
+def can_be_kept(value):
+    """Return whether *value* may be stored by another connection, later.
+
+    Raise `NotStorableError` where it cannot be stored at all.
+    """
+    if is_fixed(value):
+        return True
+    if execution.is_deferred(value) or execution.is_job(value):
+        return False
+    found = execution.check_result(value)
+    return not (found.met_persistent or found.met_code)
+
+
+def kept(value):
+    """Return what an `End` keeps of *value*, which can be kept."""
+    return value if is_fixed(value) else Pickled(pickle.dumps(value, 3))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,7 +59,7 @@ class End:
     oid: bytes
     code: int       # of its status, as it is stored
     attempt: int    # the number of the attempt
-    value: object
+    value: object   # as `kept` returns it
     started: int    # microseconds
     ended: int      # the same
 
@@ -48,8 +75,20 @@ class End:
             return
         if job._code == status.UNSET:
             execution.begin(job)
-        execution.settle(job, self.value)
+        execution.settle(job, self._value())
         job._active_start, job._active_end = self.started, self.ended
+
+    def restore(self, job):
+        """Let *job*, which this was applied to, have the value as it was then."""
+        if type(self.value) is Pickled:
+            job._result = result.kept(self._value())
+            if ICallbackProxy.providedBy(job.parent):
+                job.parent.job_settled(job)
+
+    def _value(self):
+        if type(self.value) is Pickled:
+            return pickle.loads(self.value.data)
+        return self.value
 
     def _is_stored(self, job):
         # others who took it over may have settled it in the same attempt, but not then
@@ -71,6 +110,11 @@ class Choice:
         """Let *proxy* choose, unless it has."""
         if proxy._code == status.UNSET:
             proxy.choose(proxy.parent.result)
+
+    def restore(self, proxy):
+        """Let *proxy*, where it has chosen nothing, have the result as it was then."""
+        if proxy.job is None:
+            proxy._result = result.kept(proxy.parent.result)
 
 
 def apply_all(ends, nodes):

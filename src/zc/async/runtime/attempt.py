@@ -263,6 +263,8 @@ class Attempts:
     def _commit(self):
         if not fence(self._held):
             raise ReassignedError(f'{self._job!r} was reassigned')
+        if self._unstored:
+            self._unstored.restore(self._connection)
         self._committing = True
         self._manager.commit()
         self._committing = False

@@ -100,9 +100,10 @@ class Unstored:
             self._place = _place_of(held)
         code, attempt = before
         execution.settle(job, value)
-        self._ends.append(ends.End(
-            job._p_oid, code, attempt + (code == status.UNSET), value,
-            job._active_start, job._active_end))
+        end = ends.End(job._p_oid, code, attempt + (code == status.UNSET),
+                       ends.kept(value), job._active_start, job._active_end)
+        end.restore(job)  # who called it, or was called, may still have the value
+        self._ends.append(end)
         self._transaction = self._manager.get()
         if failures.is_failure(value):
             execution.log_failure(job)
@@ -112,7 +113,7 @@ class Unstored:
         return True
 
     def _may_keep(self, job, held, before, entered, value):
-        if not ends.is_fixed(value) or type(job).getRetryPolicy is not Job.getRetryPolicy:
+        if type(job).getRetryPolicy is not Job.getRetryPolicy:
             return False
         if held is job:
             if (not _is_for_the_first_time(job) or clock.monotonic() - entered >= SHORT
@@ -122,7 +123,8 @@ class Unstored:
         elif before[0] != status.UNSET or self._mark.is_exceeded(
                 self._manager.get(), job):
             return False
-        return retry.runs_again(job, '' if held is job else 'callback')
+        return (retry.runs_again(job, '' if held is job else 'callback')
+                and ends.can_be_kept(value))
 
     def choose(self, proxy, result):
         """Let *proxy* choose, if that may wait; return whether it did."""
@@ -185,6 +187,16 @@ class Unstored:
             raise ReassignedError(f'{held!r} was reassigned')
         self._transaction = self._manager.get()
 
+    def restore(self, connection):
+        """Before the transaction is committed, let the ends in it be what they were.
+
+        A callback may have changed a result in its hands.
+        """
+        for end in self._ends:
+            node = connection.get(end.oid)
+            if node._p_changed:
+                end.restore(node)
+
     def store(self, connection):
         """Commit the ends that wait, however often that takes.
 
@@ -215,6 +227,7 @@ class Unstored:
         """Commit the transaction, with all ends in it, fenced; they are stored then."""
         if not fence(connection.get(self._oid)):
             raise ReassignedError('its dispatcher was deactivated')
+        self.restore(connection)
         self._manager.commit()
         self.forget()
 

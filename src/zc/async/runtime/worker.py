@@ -319,6 +319,7 @@ class _Performance:
         held, token = self._held(), None
         if once:
             check_code(job)
+            self._unstored.restore(self._connection)
             token = self._begin_alone(job)
             self._unstored.forget()
         kind, began = job.kind, clock.monotonic()

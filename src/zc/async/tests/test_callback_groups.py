@@ -16,6 +16,7 @@ from ..interfaces import COMPLETED
 from ..interfaces import IJob
 from ..interfaces import IRetryPolicy
 from ..interfaces import KEY
+from ..interfaces import NotStorableError
 from ..interfaces import PENDING
 from ..job import Job
 from ..job import NeverRetry
@@ -29,13 +30,13 @@ from ..model import status
 from ..runtime import unstored
 from ..runtime.turns import Turns
 from ..threadlocal import local
-from .test_dispatcher import fails
 from .test_dispatcher import multiply
 from .test_dispatcher import nothing
 from .test_worker import Case
 from .test_worker import count
 from .test_worker import counts
 from .test_worker import note
+from .test_worker import return_lock
 from .test_worker import story
 
 
@@ -141,8 +142,23 @@ def return_list(*args):
 
 
 def extend(result):
+    """Change the result, but not in the database."""
+    result.append(2)
+    return result
+
+
+def extend_and_change(result):
+    """Change the result, and something in the database."""
     result.append(2)
     return change()
+
+
+class Plain:
+    """Stored by an application's code."""
+
+
+def return_plain(*args):
+    return Plain()
 
 
 class Choosing(SuccessFailureCallbackProxy):
@@ -310,6 +326,58 @@ class Together(Waiting):
         self.assertEqual(len(logs.output), 2, logs.output)
 
 
+class Values(Waiting):
+    """A result is what the job returned, whatever a callback does with it."""
+
+    def test_one_that_a_callback_changes_is_stored_as_it_was(self):
+        self.warm(look)
+        self.finish(self.put(self.job(extend, main=Job(return_list))[0]))
+        job, (callback, after) = self.job(extend, look, main=Job(return_list))
+        proxy = job.addCallbacks(failure=Job(look))
+        self.assertEqual(self.in_hand(job), 1)
+        self.go_on()
+        self.assertDone(job, callback, after, proxy)
+        self.assertEqual([one.result for one in (job, callback, after, proxy)],
+                         [[1], [1, 2], [1, 2], [1]])
+
+    def test_also_with_the_effect_of_a_callback(self):
+        self.warm(return_list)
+        extending, changing = extend, extend_and_change
+        self.finish(self.put(self.job(extending, changing, main=Job(return_list))[0]))
+        job, (first, second) = self.job(extending, changing, main=Job(return_list))
+        proxy = first.addCallbacks(Job(return_list))
+        self.assertEqual(self.in_hand(job), 2)
+        self.assertEqual((job.result, first.result, proxy.result), ([1], [1, 2], [1]))
+        self.go_on()
+        self.assertDone(job, first, second, proxy)
+
+    def test_one_that_an_application_s_code_stores_does_not_wait(self):
+        self.warm(note)
+        job, (callback,) = self.job(note, main=Job(return_plain))
+        self.assertEqual(self.in_hand(job), 2)
+        self.assertIsInstance(job.result, Plain)
+
+    def test_nor_one_that_refers_to_the_database(self):
+        self.warm(return_parent)
+        job, (callback,) = self.job(return_parent)
+        self.assertEqual(self.in_hand(job), 2)
+        self.assertEqual(callback.result, [job])
+
+    def test_one_that_cannot_be_stored_is_a_failure(self):
+        self.warm(return_lock_too)
+        job, (callback,) = self.job(return_lock_too)
+        self.in_hand(job)
+        self.assertFailed(callback, NotStorableError)
+
+
+def return_parent(*args):
+    return [local.getJob().parent]
+
+
+def return_lock_too(*args):
+    return return_lock()
+
+
 def fails_with_result(result):
     raise LookupError(result)
 
@@ -430,13 +498,6 @@ class NotAllowed(Waiting):
         job = Job(multiply, 6, 7)
         job._attempt = 1
         self.assertEqual(self.found(job)[0], CALLBACKS)
-
-    def test_a_result_that_a_callback_could_change(self):
-        self.warm(extend)
-        job, (callback,) = self.job(extend, main=Job(return_list))
-        self.finish(self.put(job))
-        self.connection.cacheMinimize()
-        self.assertEqual((job.result, callback.result), ([1], 'changed'))
 
     def test_which_policies_are_known(self):
         job = Job(nothing)

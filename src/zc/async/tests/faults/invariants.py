@@ -15,6 +15,7 @@ from ...model import status
 from ...model.callbacks import children
 from ...model.callbacks import is_node
 from .scenarios import stage
+from .scenarios import TooEarly
 from .storage import HARD
 from .storage import LASTING
 
@@ -29,7 +30,7 @@ def problems(world, root):
     jobs = all_jobs(root, queue)
     found = [*left(queue), *_parked(world), *statuses(jobs),
              *_effects(world, root['account'], jobs), *_starts(world),
-             *_attempts(jobs)]
+             *_attempts(jobs), *_too_early(jobs)]
     found += audit.problems(root._p_jar)
     for process in world.processes:
         found += _open_connections(process, _strikes(world))
@@ -124,9 +125,16 @@ def _effects(world, account, jobs):
 def _attempts(jobs):
     """A result is that of the last attempt."""
     for job in jobs:
-        if (job._call.method == 'tell_attempt_late' and job.result != job._attempt
-                and not failures.is_failure(job.result)):
+        if (job._call.method in ('tell_attempt', 'tell_attempt_late')
+                and job.result != job._attempt and not failures.is_failure(job.result)):
             yield f'{job!r} has the result of attempt {job.result} of {job._attempt}'
+
+
+def _too_early(jobs):
+    """A callback finds what it follows from with its result, in each attempt."""
+    for job in jobs:
+        if failures.is_failure(job.result) and job.result.check(TooEarly):
+            yield f'{job!r}: {job.result.getErrorMessage()}'
 
 
 def _starts(world):

@@ -15,6 +15,7 @@ from ...interfaces import CALLBACKS
 from ...interfaces import IAgent
 from ...interfaces import IJob
 from ...model import callbacks
+from ...model import ends
 from ...model import execution
 from ...model import outcomes
 from ...model import quota
@@ -26,6 +27,7 @@ from ...runtime import attempt
 from ...runtime import sightings
 from ...runtime import survey
 from ...runtime import turns
+from ...runtime import unstored
 from ...runtime import worker
 from ...runtime.effects import has_effects
 
@@ -193,6 +195,34 @@ def _begins_unseen():
         return job._attempt
 
     yield worker._Performance, '_begin_alone', begin_alone
+
+
+@mutant('forgets-what-waits', 'what waits for a commit is not in the one that is tried next',
+        'test_callback_groups.Trouble.test_a_second_attempt_finds_the_job_stored',
+        'faults.test_every_call.Mutants.test_forgets_what_waits')
+def _forgets_what_waits():
+    whole = attempt.Attempts._failed
+
+    def failed(self, failure, error):
+        if self._unstored is not None:
+            self._unstored.forget()
+        return whole(self, failure, error)
+
+    yield attempt.Attempts, '_failed', failed
+
+
+@mutant('stores-what-waits-for-others',
+        'what waits is stored whoever has the job by then',
+        'test_callback_groups.Trouble.'
+        'test_who_was_taken_for_dead_stores_nothing_with_its_next_callback',
+        'faults.test_every_call.Mutants.test_stores_what_waits_for_others')
+def _stores_what_waits_for_others():
+    yield ends.End, 'fits', lambda self, job: True
+    yield turns.Turns, '_holds', lambda self, job: True
+    yield attempt, 'fence', lambda job: True
+    yield unstored, 'fence', lambda job: True
+    yield unstored, '_place_of', lambda job: None
+    yield attempt.Attempts, '_check_place', lambda self: None
 
 
 # What becomes of the jobs of the dead

@@ -11,11 +11,13 @@ from twisted.internet.defer import Deferred
 
 from ... import clock
 from ... import testing
+from ...interfaces import IJob
 from ...job import Job
 from ...job import NeverRetry
 from ...job import parallel
 from ...job import RetryCommonFourTimes
 from ...job import serial
+from ...model.callbacks import SETTLED
 from ...threadlocal import local
 
 
@@ -30,6 +32,7 @@ class Stage:
         self.well = False   # whether what hurts without any fault is over
         self.claims = True  # whether those who leave the claims to others claim, too
         self.ahead = 0      # jobs that are claimed ahead
+        self.looks = 0      # of `Account.look_late`
         self.starts = {}    # by the name of an effect, how often its body began
 
 
@@ -64,6 +67,24 @@ class Account(persistent.Persistent):
         if local.getJob()._attempt == 1:
             raise Unlucky
         return self.change(name)
+
+    def look(self, *ignored):
+        """No effect, of a callback: what it follows from must have ended."""
+        before = local.getJob().parent
+        if not IJob.providedBy(before):
+            before = before.parent  # a proxy has its result from whom it chose
+        if before.status not in SETTLED:
+            raise TooEarly(before.status)
+
+    def change_after(self, name, *ignored):
+        """An effect of a callback."""
+        self.look()
+        return self.change(name)
+
+    def fail_after(self, *ignored):
+        """No effect, of a callback."""
+        self.look()
+        self.fail()
 
     def fail(self):
         """No effect."""
@@ -107,6 +128,21 @@ class Account(persistent.Persistent):
             stage.world.stand_still(local.getDispatcher())
 
 
+    def tell_attempt(self):
+        """No effect, but the number of the attempt as the result."""
+        return local.getJob()._attempt
+
+    def look_late(self, *ignored):
+        """As `look`; but the second time the process with the number 1 stands still.
+
+        Others claim meanwhile what it has in hand.
+        """
+        self.look()
+        stage.looks += 1
+        if local.getDispatcher().number == 1 and stage.looks == 2 and not stage.well:
+            stage.well = True
+            stage.world.stand_still(local.getDispatcher(), work=False)
+
     def tell_attempt_late(self):
         """No effect, but the number of the attempt as the result.
 
@@ -117,6 +153,10 @@ class Account(persistent.Persistent):
             stage.well = True
             stage.world.stand_still(local.getDispatcher(), work=False)
         return attempt
+
+
+class TooEarly(Exception):
+    """A callback was called while what it follows from had not ended."""
 
 
 class Unlucky(Exception):
@@ -269,6 +309,58 @@ def callbacks(queue, account):
     return {'a': 1, 'b': 1, 'c': 1}
 
 
+def _put_with_callbacks(queue, *calls):
+    """Put two jobs without effects that have these callbacks.
+
+    Only for those of the second one may its end wait: the kinds are known by then.
+    """
+    for number in range(2):
+        job = queue.put(nothing)
+        for make in calls:
+            job.addCallback(make(number))
+
+
+@scenario()
+def callbacks_without_effects(queue, account):
+    def both(number):
+        first = Job(account.look)
+        first.addCallbacks(Job(account.look), Job(account.fail))
+        return first
+
+    _put_with_callbacks(queue, both, lambda number: Job(account.look))
+    return {}
+
+
+@scenario()
+def effect_of_second_callback(queue, account):
+    _put_with_callbacks(queue, lambda number: Job(account.look),
+                        lambda number: Job(account.change_after, f'b{number}'),
+                        lambda number: Job(account.look))
+    return {'b0': 1, 'b1': 1}
+
+
+@scenario()
+def failing_second_callback(queue, account):
+    def failing(number):
+        job = Job(account.fail_after)
+        job.addCallbacks(failure=Job(account.change_after, f'f{number}'))
+        return job
+
+    _put_with_callbacks(queue, lambda number: Job(account.look), failing)
+    return {'f0': 1, 'f1': 1}
+
+
+@scenario(may_fail=True)
+def second_callback_at_most_once(queue, account):
+    def once(number):
+        job = Job(account.change_after, f'o{number}')
+        job.retry_policy_factory = NeverRetry
+        return job
+
+    _put_with_callbacks(queue, lambda number: Job(account.look), once)
+    return {'o0': range(2), 'o1': range(2)}
+
+
 @scenario()
 def failure(queue, account):
     queue.put(account.fail).addCallbacks(failure=Job(account.change, 'f'))
@@ -352,6 +444,14 @@ def claimed_ahead(queue, account):
 def told_late(queue, account):
     # who does it is taken for dead, and brings its result while another one has it
     queue.put(account.tell_attempt_late)
+    return {}
+
+
+@scenario(enrolled=(1, 2), living=(1, 2), long=True)
+def ends_told_late(queue, account):
+    # as above; what it brings late is the end of a job, and of a callback
+    for _number in range(2):
+        queue.put(account.tell_attempt).addCallback(Job(account.look_late))
     return {}
 
 

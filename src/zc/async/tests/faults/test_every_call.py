@@ -95,6 +95,8 @@ FOUND = {
     'two-commits': ('one_effect', 'death'),
     'keeps-effects-of-failures': ('puts', 'conflict'),
     'forgets-outcomes': ('returned_deferred', 'disconnected'),
+    'forgets-what-waits': ('effect_of_second_callback', 'conflict'),
+    'stores-what-waits-for-others': ('ends_told_late', None),
     'begins-unseen': ('at_most_once', 'death'),
     'nobody-takes-over': ('no_effect', 'death'),
     'hand-over-loses': ('no_effect', 'death after'),
