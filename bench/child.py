@@ -9,6 +9,7 @@ import sys
 import threading
 
 from bench.tasks import draining
+from bench.tasks import limiting
 from bench.tasks import putting
 from bench.tasks import serving
 from bench.tasks import starting
@@ -16,10 +17,11 @@ from bench.tasks import staying
 
 TASKS = {task.__name__: task for task in (
     putting.put, putting.produce, draining.drain, draining.drain_some,
-    draining.work_with_others, starting.latency, starting.serve, staying.remember,
-    staying.idle, serving.zeo)}
+    draining.work_with_others, limiting.commit_bare, starting.latency, starting.serve,
+    staying.remember, staying.idle, serving.zeo)}
 #: Those that read what they are told on the way, and end when that does.
-LISTENING = (starting.serve, serving.zeo, putting.produce, draining.work_with_others)
+LISTENING = (starting.serve, serving.zeo, putting.produce, draining.work_with_others,
+             limiting.commit_bare)
 
 
 def _end_with_the_bench():

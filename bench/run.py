@@ -41,7 +41,7 @@ FLOORS = {
         'put', 'bulk', 'no-op', 'no-op-10', 'effect', 'effect-10', 'latency',
         'backlog-1k', 'backlog-1m', 'blocked-100k', 'unwanted-100k', 'memory', 'idle'),
     'zeo': ('remote latency', 'producers-8', 'workers-effect-1', 'workers-effect-2',
-            'workers-effect-8', 'workers-no-op-8', 'idle'),
+            'workers-effect-8', 'workers-no-op-8', 'limit-2', 'idle'),
     'postgresql': ('remote latency',)}
 #: The distributions whose versions belong to a result.
 DISTRIBUTIONS = ('zc.async', 'ZODB', 'ZEO', 'RelStorage', 'transaction',

@@ -26,6 +26,21 @@ class Cell(persistent.Persistent):
     value = 0
 
 
+class Record(persistent.Persistent):
+    """A record of so many bytes, about, that leads to the object *next*."""
+
+    #: Bytes of the rest of it, with a reference.
+    _REST = 90
+
+    def __init__(self, size, next):
+        self.next = next
+        self.text = 'x' * (size - self._REST)
+
+    def touch(self):
+        """Have it stored once more, no smaller."""
+        self.text = 'y' * len(self.text)
+
+
 def nothing():
     """Do nothing."""
 

@@ -1,5 +1,6 @@
 """Many processes at once: those that put, and those that work."""
 import contextlib
+import itertools
 import time
 
 from bench import children
@@ -11,6 +12,7 @@ from bench.measures.base import put
 from bench.measures.base import seen
 from bench.measures.base import SEVERAL
 from bench.tasks import common
+from bench.tasks import limiting
 
 #: Seconds between two looks at a backlog that several work off.
 LOOK = 0.02
@@ -20,12 +22,15 @@ BEGINNING, END = 0.1, 0.05
 
 
 @contextlib.contextmanager
-def _several(number, role, store, **task):
-    """Have *number* processes with the task *role*, ready, within the block."""
+def _several(number, role, store, each=lambda which: {}, **task):
+    """Have *number* processes with the task *role*, ready, within the block.
+
+    *each* returns what the process of a number, from 0, is told besides.
+    """
     with contextlib.ExitStack() as stack:
         found = [stack.enter_context(children.Child(
-            role, store.folder, store=store.describe(), **task))
-            for _number in range(number)]
+            role, store.folder, store=store.describe(), **task, **each(which)))
+            for which in range(number)]
         for child in found:
             child.hear()
         yield found
@@ -122,10 +127,55 @@ def _watch(connection, count):
     return (first - last) / (end - start)
 
 
+class Limit(Measure):
+    """*number* bare processes that ask of the storage what jobs with one effect do."""
+
+    kinds = SEVERAL
+
+    def __init__(self, number):
+        super().__init__(f'limit-{number}', f'the least of an effect, {number} bare')
+        self.about = (('workers', number), ('job', 'bare'))
+        self._number = number
+        if number > 1:
+            self.reference = 'limit-1'
+
+    def prepare(self, store, plan):
+        with contextlib.closing(store.open()) as db:
+            limiting.fill(db, self._number, self._each(store, plan))
+
+    def _each(self, store, plan):
+        return max(20, plan.jobs_of(store) // self._number)
+
+    def take(self, store, plan, prepared):
+        count, mark = self._number * self._each(store, plan), store.mark()
+        with _several(self._number, 'commit_bare', store,
+                      each=lambda which: {'which': which}) as bare:
+            for one in bare:
+                one.tell()
+            times = [one.hear()['times'] for one in bare]
+        with contextlib.closing(store.open()) as db:
+            wrong = sum(value != 1 for value in limiting.changed(db))
+        if wrong:
+            raise ValueError(f'{wrong} objects were not changed exactly once')
+        return {'value': rate_of(times), 'jobs': count,
+                'cost': per_job(store.cost(mark), count)}
+
+
+def rate_of(times):
+    """Return the rate while all were at it whose *times* these are, as of workers."""
+    ends = sorted(itertools.chain.from_iterable(times))
+    first = max(ends[int(BEGINNING * len(ends))], *(one[0] for one in times))
+    last = min(ends[int((1 - END) * len(ends)) - 1], *(one[-1] for one in times))
+    if last <= first:
+        raise ValueError('the processes were not at it at the same time')
+    return sum(first < end <= last for end in ends) / (last - first)
+
+
 NUMBERS = (1, 2, 4, 8)
 MEASURES = (
     *map(Producers, NUMBERS),
     *(Workers(kind, number, share, size)
       for kind, share, size in (('no-op', 2, 10), ('effect', 1, 10), ('cpu', 0.3, 3),
                                 ('io', 0.6, 10))
-      for number in NUMBERS))
+      for number in NUMBERS),
+    *map(Limit, (1, 2, 8)))

@@ -30,6 +30,7 @@ class Facts:
                 self.failures.append(one)
                 continue
             runs.add(one['runs'])
+            one['file'] = name
             if 'system' in one:
                 key = one['system'], one['storage'], one['settings']
                 self._peers.setdefault(key, {})[one['measure']] = one

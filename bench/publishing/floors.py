@@ -6,6 +6,7 @@ from bench.publishing.facts import spread
 
 GOAL, FLOOR, MISSED = 'goal', 'floor', '**missed**'
 UNKNOWN = 'not measured in this run'
+LIMITED = "floor, by the server's limit only"
 #: From the worst to the best.
 _ORDER = (MISSED, UNKNOWN, FLOOR, GOAL)
 
@@ -93,6 +94,113 @@ class Row:
                    else ''))
 
 
+@dataclasses.dataclass(frozen=True)
+class Served:
+    """The line about several workers, who reach a floor or what the server permits.
+
+    What it permits is what as many bare processes reach beside one of them, in the same
+    run: those ask of the storage what a job costs it at the least, and do nothing else.
+    """
+
+    what: str
+    storage: str
+    workers: str
+    bare: str
+    floor: float
+    goal: float
+    #: How much of what the bare processes reach counts as all that is permitted.
+    share: float = 0.9
+
+    def _bare(self, facts):
+        """Return the summary of the bare processes of the run of the workers, or None."""
+        workers = facts.get(self.storage, self.workers)
+        found = facts.get(self.storage, self.bare)
+        if None in (workers, found) or found['file'] != workers['file']:
+            return None
+        return found if spread(found, 'relative') else None
+
+    def _ratio(self, facts):
+        return spread(facts.get(self.storage, self.workers), 'relative')
+
+    def _permitted(self, facts):
+        bare = self._bare(facts)
+        return None if bare is None else self.share * spread(bare, 'relative')
+
+    def verdict(self, facts):
+        """Return what holds; `LIMITED` where it is the server's limit that does."""
+        ratio, permitted = self._ratio(facts), self._permitted(facts)
+        if ratio is None:
+            return UNKNOWN
+        if ratio >= self.goal:
+            return GOAL
+        if ratio >= self.floor:
+            return FLOOR
+        return LIMITED if permitted is not None and ratio >= permitted else MISSED
+
+    def cells(self, facts):
+        """Return what, floor, goal, measured and the verdict, as text."""
+        return (self.what, f'{number(self.floor)}, or {number(self.share)} of what bare '
+                'processes reach', number(self.goal), self._shown(facts),
+                self.verdict(facts))
+
+    def _shown(self, facts):
+        ratio = self._ratio(facts)
+        if ratio is None:
+            return UNKNOWN
+        bare = self._bare(facts)
+        return (f'{_beside(facts.get(self.storage, self.workers))}; bare processes: '
+                + (UNKNOWN if bare is None else _beside(bare)))
+
+    def note(self, facts):
+        """Return in plain words what the server's limit has to do with it, or ''."""
+        verdict, bare = self.verdict(facts), self._bare(facts)
+        if verdict == UNKNOWN:
+            return ''
+        if bare is None:
+            return _NO_LIMIT.format(ratio=number(self._ratio(facts)))
+        workers = facts.get(self.storage, self.workers)
+        return _LIMIT.format(
+            bare=number(spread(bare, 'relative')),
+            bare_rate=number(spread(bare, 'value')), ratio=number(self._ratio(facts)),
+            rate=number(spread(workers, 'value')),
+            part=number(spread(workers, 'value') / spread(bare, 'value')), floor=number(self.floor),
+            share=number(self.share), permitted=number(self._permitted(facts)),
+            so=_SO[verdict].format(floor=number(self.floor)))
+
+
+def _beside(found):
+    ratio, rate = found['relative'], spread(found, 'value')
+    return (f'{number(ratio["median"])} ({number(ratio["min"])} to '
+            f'{number(ratio["max"])}), {number(rate)}/s')
+
+
+_LIMIT = '''\
+**Two workers over ZEO, and the limit of its server.**  A bare process does what one job
+with one effect costs the storage at the least, and nothing else: it loads the records of
+a job, of a call and of what is changed, and commits two of them, with one more object
+guarded.  In the same run, with the server on the same processors, two bare processes
+reached {bare} of one, {bare_rate} commits a second.  Two workers reached {ratio} of one,
+{rate} jobs a second, {part} of the rate of the bare two.  The floor is {floor}, or {share} of what the bare ones reach, which
+is {permitted}: {so}
+'''
+_SO = {
+    GOAL: 'the goal is reached, whatever the server permits.',
+    FLOOR: 'the floor of {floor} is reached, whatever the server permits.',
+    LIMITED: '**{floor} is not reached**; the floor holds only because bare processes do '
+             'hardly better.',
+    MISSED: '**the floor is missed**, and it is not the server that forbids more.'}
+_NO_LIMIT = '''\
+**Two workers over ZEO, and the limit of its server.**  What bare processes reach was not
+measured in the run of the workers, so the {ratio} of these stands beside the floor alone.
+'''
+
+
+def notes(facts):
+    """Return what is to be said below the table."""
+    return [text for row in ROWS if isinstance(row, Served)
+            if (text := row.note(facts))]
+
+
 def _ratio(measure, floor, goal, storage='filestorage', name='ratio', much=None):
     return Limit(storage, measure, (name,), floor, goal, much=much)
 
@@ -139,8 +247,8 @@ ROWS = (
     Row('… behind 100,000 that a full quota blocks; that no agent wants',
         (_ratio('blocked-100k', 0.7, 0.9, name='relative', much=_IN_FRONT),
          _ratio('unwanted-100k', 0.7, 0.9, name='relative', much=_IN_FRONT))),
-    Row('two workers over ZEO, one effect ÷ one worker',
-        (_ratio('workers-effect-2', 1.5, 1.8, 'zeo', 'relative'),)),
+    Served('two workers over ZEO, one effect ÷ one worker', 'zeo', 'workers-effect-2',
+           'limit-2', 1.5, 1.8),
     Row('conflicts of 8 workers, with effects; without; of 8 producers',
         tuple(map(_conflicts, ('workers-effect-8', 'workers-no-op-8', 'producers-8')))),
     Row('a million jobs put, run and pruned: growth of memory; packed database',

@@ -108,7 +108,8 @@ def _floors(facts):
         'What must hold, and what we are after',
         'FileStorage with fsync unless said.  Commits and bytes are those of the drain; '
         'those\nwith the put are in the table of costs.\n',
-        table(('what', 'floor', 'goal', 'measured', 'holds'), rows))
+        table(('what', 'floor', 'goal', 'measured', 'holds'), rows),
+        *floors.notes(facts))
 
 
 def _peers(facts, charts):

@@ -2,12 +2,21 @@
 
 What is held here are counts, which are the same on every machine; times are not.
 """
+import importlib
 import json
 import os
 import sys
 import tempfile
 import unittest
 
+import ZODB
+from ZODB.utils import get_pickle_metadata
+from zope.processlifetime import DatabaseOpened
+
+from .. import configure
+from .. import subscribers
+from ..job import Job
+from ..queue import get_queues
 from .checkout import needs_checkout
 from .checkout import ROOT
 from .checkout import run
@@ -92,18 +101,68 @@ class Bench(unittest.TestCase):
     def test_two_workers_and_producers_share_the_work(self):
         _printed, found = self.bench(
             '--storage', 'zeo', '--jobs', '100', '--measure',
-            'workers-effect-2,producers-2')
+            'workers-effect-2,producers-2,limit-2')
         self.assertNotIn('failure', found)
         samples = {one['measure']: one for one in found['sample']}
         self.assertEqual(len(samples['workers-effect-2']['extra']['claims_of']), 2)
         self.assertIn('fetched', samples['workers-effect-2'])
         self.assertEqual(samples['producers-2']['puts'], 100)
+        bare = samples['limit-2']
+        self.assertEqual(bare['relative'], bare['value'] / samples['limit-1']['value'])
+        # as many as a job's own commit stores, and nothing of a claim
+        self.assertEqual((bare['jobs'], bare['cost']['commits'], bare['cost']['records']),
+                         (100, 1, 2))
         self.assertEqual(os.listdir(self.scratch), [])
 
     def test_an_unknown_storage_is_refused_with_those_that_are_known(self):
         with self.assertRaisesRegex(
                 AssertionError, "'tape' is not one of filestorage, zeo, relstorage"):
             self.bench('--storage', 'tape')
+
+
+@needs_checkout
+class ServersLimit(unittest.TestCase):
+    """What a bare process does is what a job costs the storage, and is counted alike."""
+
+    def module(self, name):
+        sys.path.insert(0, str(ROOT))
+        try:
+            return importlib.import_module(f'bench.{name}')
+        finally:
+            sys.path.remove(str(ROOT))
+
+    def sizes(self, store):
+        """Return the bytes of what *store* stores, by the names of the classes."""
+        db = ZODB.DB(None)
+        self.addCleanup(db.close)
+        subscribers.QueueInstaller()(DatabaseOpened(db))
+        with db.transaction() as connection:
+            store(connection)
+        return {get_pickle_metadata(record.data)[1]: len(record.data)
+                for stored in db.storage.iterator() for record in stored}
+
+    def test_its_records_are_of_the_sizes_of_those_of_a_job(self):
+        work, limiting = self.module('work'), self.module('tasks.limiting')
+
+        configure.base()
+        job = self.sizes(lambda connection: get_queues(connection)[''].put(
+            Job(work.increment, work.Cell())))
+        for name, size in (('Job', limiting.JOB), ('Call', limiting.CALL)):
+            bare = self.sizes(lambda connection, size=size: connection.root().update(
+                it=work.Record(size, work.Cell())))
+            self.assertAlmostEqual(bare['Record'] / job[name], 1, delta=0.1)
+
+    def test_its_rate_is_that_of_the_time_when_all_were_at_it(self):
+        rate_of = self.module('measures.many').rate_of
+        # a second process begins late, and a third has nothing left early
+        times = [[number / 10 for number in range(100)],
+                 [3 + number / 10 for number in range(70)],
+                 [number / 10 for number in range(60)]]
+        self.assertAlmostEqual(rate_of(times), 30, delta=1)
+        # alone: neither the first tenth counts nor the last twentieth
+        alone = [5 * number for number in range(10)] + [
+            45 + number / 10 for number in range(86)] + [1000, 2000, 3000, 4000]
+        self.assertAlmostEqual(rate_of([alone]), 10, delta=0.5)
 
 
 @needs_checkout

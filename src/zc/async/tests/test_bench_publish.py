@@ -101,6 +101,53 @@ class Published(unittest.TestCase):
         self.assertEqual(self.row(self.publish(*RESULTS, *lost), 'one worker each')[4],
                          '**missed**')
 
+    def two_workers(self, ratio, bare, *more):
+        """Return the row about two workers, and the text, of such results."""
+        text = self.publish(CONDITIONS, *more, *(
+            summary('zeo', measure, value, 0.5, relative=spread(relative),
+                    reference='one of them')
+            for measure, value, relative in (
+                ('workers-effect-2', 446, ratio), ('limit-2', 640, bare)) if relative))
+        return self.row(text, 'two workers over ZEO'), ' '.join(text.split())
+
+    def test_what_bare_processes_reach_stands_beside_two_workers(self):
+        row, _text = self.two_workers(1.6, 1.25)
+        self.assertEqual(row[3], '1.6 (1.44 to 1.76), 446/s; '
+                         'bare processes: 1.25 (1.12 to 1.38), 640/s')
+
+    def test_two_workers_miss_the_floor_where_the_server_permits_more(self):
+        for ratio, bare in ((1.1, 1.23), (1.34, 1.5), (1.49, 1.9), (0.5, 0.6)):
+            row, text = self.two_workers(ratio, bare)
+            self.assertEqual(row[4], '**missed**', (ratio, bare))
+            self.assertIn('it is not the server that forbids more', text)
+
+    def test_two_workers_that_do_what_the_server_permits_hold_the_floor_by_name(self):
+        for ratio, bare in ((1.1, 1.2), (1.36, 1.5), (1.0, 1.1), (1.49, 1.6)):
+            row, text = self.two_workers(ratio, bare)
+            self.assertEqual(row[4], "floor, by the server's limit only", (ratio, bare))
+            self.assertIn('**1.5 is not reached**; the floor holds only because', text)
+
+    def test_two_workers_that_reach_the_floor_or_the_goal_need_no_limit(self):
+        for ratio, verdict in ((1.5, 'floor'), (1.79, 'floor'), (1.8, 'goal')):
+            for bare in (1.1, 2.0):
+                row, text = self.two_workers(ratio, bare)
+                self.assertEqual(row[4], verdict, (ratio, bare))
+                self.assertIn(f'the {verdict}', text)
+                self.assertIn('is reached, whatever the server permits', text)
+
+    def test_a_limit_that_is_not_of_the_run_of_the_workers_excuses_nothing(self):
+        row, text = self.two_workers(1.1, None)
+        self.assertEqual(row[3:], ['1.1 (0.99 to 1.21), 446/s; bare processes: '
+                                   'not measured in this run', '**missed**'])
+        self.assertIn('the 1.1 of these stands beside the floor alone', text)
+        other = self.folder / 'other.jsonl'
+        other.write_text(json.dumps(summary('zeo', 'limit-2', 640, 0.5, relative=spread(1.1),
+                                            reference='limit-1')) + '\n')
+        run_python(ROOT / 'bench' / 'publish.py', other, self.folder / 'some.jsonl',
+                   '--docs', self.folder)
+        text = (self.folder / 'performance.rst').read_text()
+        self.assertEqual(self.row(text, 'two workers over ZEO')[4], '**missed**')
+
     def test_what_was_not_measured_is_said(self):
         text = self.publish(CONDITIONS)
         self.assertEqual(self.row(text, 'two workers over ZEO')[3:],
