@@ -10,11 +10,15 @@ DASHES = ('', '7 3', '2 3', '9 3 2 3', '', '7 3', '2 3')
 BAR = 18
 
 
-def lines(title, x_label, y_label, series, log_x=False):
-    """Return a chart of *series*: pairs of a name and its points ``(x, y)``."""
+def lines(title, x_label, y_label, series, log_x=False, log_y=False):
+    """Return a chart of *series*: pairs of a name and its points ``(x, y)``.
+
+    With *log_y*, equal steps up are equal factors, and lines that double are parallel.
+    """
     points = [point for _name, found in series for point in found]
     across = _Scale([x for x, _y in points], LEFT, WIDTH - RIGHT, log_x)
-    up = _Scale([0, *(y for _x, y in points)], HEIGHT - BOTTOM, TOP)
+    up = _Scale([y for _x, y in points] if log_y else [0, *(y for _x, y in points)],
+                HEIGHT - BOTTOM, TOP, log_y, fine=log_y)
     parts = list(_frame(title, HEIGHT))
     parts += _x_axis(across, sorted({x for x, _y in points}), x_label, HEIGHT)
     for value in up.ticks():
@@ -83,14 +87,18 @@ def _bar(across, left, y, color, value):
 class _Scale:
     """From values to places between *start* and *end*."""
 
-    def __init__(self, values, start, end, log=False, bars=False):
-        self._log, self._start, self._end = log, start, end
+    def __init__(self, values, start, end, log=False, bars=False, fine=False):
+        self._log, self._start, self._end, self._fine = log, start, end, fine
         low, high = (min(values), max(values)) if values else (0, 1)
         if log:
             low, high = max(low, 1e-3), max(high, 1e-3)
             if bars:
                 # the smallest has a bar, too
                 low = 10 ** math.floor(math.log10(low) - 1e-9)
+            if fine:
+                # each line lies between two values that are written beside it
+                low = max(one for one in _rounds(low / 10, high) if one <= low)
+                high = min(one for one in _rounds(low, 10 * high) if one >= high)
         self.low, self.high = low, high if high > low else low + 1
 
     def place(self, value):
@@ -101,6 +109,9 @@ class _Scale:
 
     def ticks(self):
         """Return round values within, about five."""
+        if self._fine:
+            return [one for one in _rounds(self.low, self.high)
+                    if self.low <= one <= self.high]
         if self._log:
             return [10 ** power for power in range(math.ceil(math.log10(self.low)),
                                                    math.floor(math.log10(self.high)) + 1)]
@@ -109,6 +120,13 @@ class _Scale:
         step = next(unit * times for times in (1, 2, 5, 10) if unit * times >= rough)
         return [step * count for count in range(math.ceil(self.low / step),
                                                 math.floor(self.high / step) + 1)]
+
+
+def _rounds(low, high):
+    """Return 1, 2, 5, 10, 20... from below *low* to beyond *high*."""
+    return [times * 10 ** power for power in range(
+        math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        for times in (1, 2, 5)]
 
 
 def _x_axis(across, values, label, height):

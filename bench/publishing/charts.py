@@ -51,4 +51,6 @@ def workers(facts):
     series = [(title, points) for kind, title in KINDS if (points := [
         (number, value) for number in WORKERS
         if (value := spread(facts.get('zeo', f'workers-{kind}-{number}'), 'value'))])]
-    return series and chart.lines('Several processes', 'worker processes', 'jobs/s', series)
+    return series and chart.lines(
+        'Several processes, over ZEO', 'worker processes (logarithmic)',
+        'jobs/s (logarithmic)', series, log_x=True, log_y=True)

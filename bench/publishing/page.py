@@ -39,6 +39,12 @@ its own storage.  Latencies run from the moment when the put was acknowledged, w
 be later than the start of the job, or from the call that puts it; on a FileStorage,
 which has one process, zc.async puts and works in the same one.
 '''
+_WORKERS = '''\
+Each job does nothing, changes one object, keeps a processor busy for some 5 ms, or sleeps
+for 20 ms.  The agents have size 10, for jobs that compute 3.  The machine had {processors}
+processors, which the server and the bench used as well.  Both axes are logarithmic, so
+what doubles with the processes rises alike everywhere.
+'''
 _COMMANDS = '''\
 These commands measured what is shown; the last makes this page::
 
@@ -58,7 +64,8 @@ def page(facts):
     parts = [_HEAD, *_floors(facts), *_peers(facts, charts),
              *_section('Latency', _image('latency', charts)),
              *_section('Large backlogs', _image('backlog', charts)),
-             *_section('Worker processes', _image('workers', charts), _fragment('workers')),
+             *_section('Worker processes', _workers(facts, charts),
+                       _image('workers', charts), _fragment('workers')),
              *_rates(facts), *_costs(facts),
              *_section('What stands in the way', _fragment('in_the_way')),
              *_section('To measure it again', _commands(facts)), *_conditions(facts)]
@@ -88,6 +95,18 @@ def _image(name, charts):
     if not svg:
         return f'{title}: not measured in this run.\n'
     return (f'.. image:: performance/{name}.svg\n   :alt: {title}\n   :width: 100%\n')
+
+
+def _workers(facts, charts):
+    """Return on what the workers of the chart were measured, if they were."""
+    _title, svg = charts['workers']
+    files = {one['file'] for one in facts.measures('zeo')
+             if one['measure'].startswith('workers-')}
+    processors = {f'{one["processors"]}' for name, one in facts.conditions
+                  if name in files and 'processors' in one}
+    if not svg or not processors:
+        return ''
+    return _WORKERS.format(processors=' or '.join(sorted(processors)))
 
 
 def table(head, rows):

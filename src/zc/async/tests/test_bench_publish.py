@@ -168,6 +168,23 @@ class Published(unittest.TestCase):
             self.assertTrue(root.tag.endswith('svg'))
             self.assertNotIn('nan', (self.folder / name).read_text())
 
+    def test_the_chart_of_workers_has_a_line_for_each_kind_of_job(self):
+        text = self.publish(CONDITIONS, *(
+            summary('zeo', f'workers-{kind}-{number}', base * number ** slope, 0.1)
+            for kind, base, slope in (('no-op', 1570, -0.3), ('effect', 415, 0.1),
+                                      ('cpu', 160, 0.4), ('io', 390, 0.5))
+            for number in (1, 2, 4, 8)))
+        self.assertIn('The machine had 2\nprocessors', text)
+        svg = (self.folder / 'performance' / 'workers.svg').read_text()
+        told = [one.text for one in xml.etree.ElementTree.fromstring(svg).iter(
+            '{http://www.w3.org/2000/svg}text')]
+        self.assertLessEqual({
+            'no-op', 'one effect', 'CPU-bound', 'I/O-bound', 'jobs/s (logarithmic)',
+            'worker processes (logarithmic)', '1', '2', '4', '8'}, set(told))
+        # all lines are between what the axis says
+        self.assertLessEqual({'100', '200', '500', '1,000', '2,000'}, set(told))
+        self.assertEqual(svg.count('<circle'), 16)
+
     def test_every_row_of_a_table_has_the_cells_of_its_head(self):
         width = None
         for line in self.publish(*RESULTS).split('.. list-table::')[1:]:
