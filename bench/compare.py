@@ -15,16 +15,23 @@ import sys
 import tarfile
 import tempfile
 
+# A script's own folder is not on the path of bin/py.
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+
+from bench.chart import number  # noqa: E402
+
 #: Two-sided 95 % quantiles of Student's t for 1, 2, ... degrees of freedom.
 _STUDENT = (12.71, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
             2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086)
+#: Words for a change, by the unit: where new/old is more than 1, and where less.
+_WORDS = {'/s': ('faster', 'slower'), 'ms': ('slower', 'faster')}
 RULE = '''\
-"beyond" where the 95 % confidence interval of the mean of the logarithms of new/old,
-over the pairs, by Student's t, leaves out 1 (after Georges, Buytaert and Eeckhout,
-"Statistically Rigorous Java Performance Evaluation", OOPSLA 2007).  Of twenty measures
-that did not change, one is expected beyond: repeat it, with more pairs.  Commits,
-records and bytes are counts; they move only as groups grow with the load.'''
+A difference can be told where the 95 % confidence interval of the mean of the logarithms
+of new/old, over the pairs, by Student's t, leaves out 1 (after Georges, Buytaert and
+Eeckhout, "Statistically Rigorous Java Performance Evaluation", OOPSLA 2007).  Of twenty
+measures that did not change, one is expected to be told: repeat it, with more pairs.
+Commits, records and bytes are counts; they move only as groups grow with the load.'''
 
 
 def arguments(argv):
@@ -61,6 +68,8 @@ def source_of(revision, folder):
 def measured(source, options, folder):
     """Return the samples of one run with the package in *source*, by what they are of."""
     path = os.path.join(folder, 'results.jsonl')
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)     # those of the run before
     here = os.path.join(ROOT, 'src')
     seen = [source, *(one for one in sys.path if one and os.path.abspath(one) not in (
         here, os.path.join(ROOT, 'bench')))]
@@ -72,12 +81,23 @@ def measured(source, options, folder):
          '--jobs', str(options.jobs), '--json', path],
         cwd=folder, env=environ, stdin=subprocess.DEVNULL, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    if done.returncode:
+    samples, failures = _results(path)
+    for one in failures:
+        print(f'{one["storage"]}, {one["measure"]} failed: {one["error"]}', file=sys.stderr)
+    if done.returncode and not failures:
         sys.exit(f'the bench of this checkout failed with {source}: '
                  f'{done.stdout.strip()[-1500:]}')
-    with open(path, encoding='utf-8') as lines:
-        found = [line for line in map(json.loads, lines) if line['kind'] == 'sample']
-    return {(one['storage'], one['measure']): one for one in found}
+    return {(one['storage'], one['measure']): one for one in samples}
+
+
+def _results(path):
+    """Return the samples and the failures in the file *path*, as far as there is one."""
+    found = {'sample': [], 'failure': []}
+    if os.path.exists(path):
+        with open(path, encoding='utf-8') as lines:
+            for line in map(json.loads, lines):
+                found.get(line['kind'], []).append(line)
+    return found['sample'], found['failure']
 
 
 def _check(source, environ, folder):
@@ -124,8 +144,8 @@ def interval(ratios):
 def verdict(low, high, unit):
     """Return what an interval says of a measure of this *unit*."""
     if low <= 1 <= high:
-        return 'within the noise'
-    return f'beyond: {"better" if (low > 1) == (unit == "/s") else "worse"}'
+        return 'no difference that can be told'
+    return _WORDS.get(unit, ('more', 'less'))[low < 1]
 
 
 def report(pairs):
@@ -138,13 +158,24 @@ def report(pairs):
         if len(ratios) < 2:
             yield f'{storage}, {measure}: nothing to compare'
             continue
-        mean, low, high = interval(ratios)
-        yield (f'{storage}, {measure} ({unit}): new/old {mean:.3f} '
-               f'(95 % {low:.3f} to {high:.3f}; pairs {min(ratios):.3f} to '
-               f'{max(ratios):.3f}): {verdict(low, high, unit)}')
+        _mean, low, high = interval(ratios)
+        yield f'{storage}, {measure}: {verdict(low, high, unit)}'
+        yield (f'    new/old {statistics.median(ratios):.3f}, the median of {len(ratios)} '
+               f'pairs ({min(ratios):.3f} to {max(ratios):.3f}; 95 % interval of the mean '
+               f'{low:.3f} to {high:.3f})')
+        yield '    ' + _medians(found, unit, name)
         for counted in ('commits', 'records', 'bytes'):
             if 'cost' in found[0][0]:
                 yield '    ' + _count(counted, found)
+
+
+def _medians(found, unit, name):
+    old, new = ([statistics.median(pair[which][key] for pair in found)
+                 for key in ('value', name)] for which in (0, 1))
+    unit = unit if unit == '/s' else f' {unit}'
+    beside = ('' if name == 'value'
+              else f'; beside raw {old[1]:.3f} -> {new[1]:.3f}, which are compared')
+    return f'{number(old[0])}{unit} -> {number(new[0])}{unit}{beside}'
 
 
 def _count(name, found):

@@ -1,4 +1,5 @@
 """The text of docs/performance.rst."""
+import collections
 import os
 
 from bench.chart import number
@@ -26,6 +27,13 @@ commit, of the same database.  Figures are medians of the runs, without those wi
 which the raw rate moved by more than 30 %, unless no others are left.  In brackets is
 the span from the least to the most.  How many runs there were, and how many were
 steady, is in the tables of all measures.
+'''
+_MIXED = '''\
+**The figures are of more than one revision**; the table of conditions at the end says what
+is of which.
+'''
+_SEVERAL = '''\
+Where several files told the same, the last of them counted, and the others are not named.
 '''
 _PEERS = '''\
 The same work in one run: {jobs} jobs that do nothing, or store one thing each; one
@@ -61,7 +69,7 @@ tells what changed between two revisions.
 def page(facts):
     """Return the page, and the charts by the name of their file."""
     charts = all_charts(facts)
-    parts = [_HEAD, *_floors(facts), *_peers(facts, charts),
+    parts = [_HEAD, *([_MIXED] if len(facts.revisions()) > 1 else ()), *_floors(facts), *_peers(facts, charts),
              *_section('Latency', _image('latency', charts)),
              *_section('Large backlogs', _image('backlog', charts)),
              *_section('Worker processes', _workers(facts, charts),
@@ -148,11 +156,17 @@ def _peers(facts, charts):
             'no-op', 'one effect', 'latency p50, p95, ms', 'the same since the call',
             'effect and completion in one commit')
     shown = table(head, rows) if rows else 'Not measured.\n'
-    failed = ''.join(f'- {one["system"]} on {one["storage"]}, {one["settings"]}: failed.\n'
-                     for one in facts.failures)
+    failed = _failed(f'{one["system"]} on {one["storage"]}, {one["settings"]}'
+                     for one in facts.failures if 'system' in one)
     return _section('Beside other queues', text, shown,
                     'Jobs a second; in brackets, as a multiple of the raw rate.\n',
                     failed, _image('peers', charts))
+
+
+def _failed(what):
+    """Return a list of what failed, with how often."""
+    return ''.join(f'- {one}: failed in {times} {"run" if times == 1 else "runs"}.\n'
+                   for one, times in collections.Counter(what).items())
 
 
 def _rate(found, unit=None):
@@ -181,6 +195,8 @@ def _rates(facts):
         parts.append(table(('what', 'measure', 'median (÷ raw)', 'min to max',
                             'beside another', 'steady'), rows)
                      if rows else 'Not measured in this run.\n')
+        parts.append(_failed(f'``{one["measure"]}``' for one in facts.failures
+                             if 'system' not in one and one['storage'] == storage))
     return _section('All measures', *parts)
 
 
@@ -224,11 +240,14 @@ def _conditions(facts):
     for name, one in facts.conditions:
         versions = ', '.join(f'{what} {version}' for what, version
                              in one.get('versions', {}).items() if version)
-        rows.append((name, one.get('revision') or '', _runs(facts.runs[name]),
+        told = '; '.join(f'{what}: {", ".join(measures)}'
+                         for what, measures in facts.told_by(name).items())
+        rows.append((name, told, one.get('revision') or '', _runs(facts.runs[name]),
                      f'Python {one.get("python")}, {one.get("system")}, '
                      f'{one.get("processors")} processors', versions))
-    return _section('Conditions', table(('results', 'revision', 'runs', 'machine',
-                                         'versions'), rows) if rows else 'Not measured.\n')
+    shown = table(('results', 'of what', 'revision', 'runs', 'machine', 'versions'), rows)
+    return _section('Conditions', _SEVERAL if len(facts.revisions()) > 1 else '',
+                    shown if rows else 'Not measured.\n')
 
 
 def _runs(counts):

@@ -201,12 +201,79 @@ class Published(unittest.TestCase):
         self.assertEqual(self.row(text, 'no-op jobs, agent of size 10')[3],
                          '0.8 (0.7 to 0.9)')
 
+    def files(self, **lines):
+        """Write files of such names and lines; return their paths."""
+        for name, told in lines.items():
+            (self.folder / f'{name}.jsonl').write_text(
+                ''.join(json.dumps(line) + '\n' for line in told))
+        return [self.folder / f'{name}.jsonl' for name in lines]
+
+    def several(self, **lines):
+        """Return the page of files of such names and lines."""
+        run_python(ROOT / 'bench' / 'publish.py', *self.files(**lines),
+                   '--docs', self.folder)
+        return (self.folder / 'performance.rst').read_text()
+
+    def test_of_files_that_tell_the_same_the_later_counts_and_the_rest_stays(self):
+        old = [CONDITIONS, summary('zeo', 'no-op-10', 100, 0.1),
+               summary('zeo', 'put', 55, 0.1), summary('relstorage', 'bulk', 77, 0.1)]
+        new = [{**CONDITIONS, 'revision': 'def456'}, summary('zeo', 'no-op-10', 200, 0.2)]
+        text = self.several(b=old, a=new)
+        told = [row[1:3] for row in self.rows(text) if len(row) == 6]
+        self.assertIn(['``no-op-10``', '200/s (0.2)'], told)
+        self.assertNotIn('100/s', text)
+        self.assertIn('55/s', text)
+        self.assertIn('77/s', text)
+        # what is left of each is told, with its revision
+        self.assertEqual(self.row(text, 'b.jsonl')[1:3],
+                         ['zeo: put; relstorage: bulk', 'abc123'])
+        self.assertEqual(self.row(text, 'a.jsonl')[1:3], ['zeo: no-op-10', 'def456'])
+        self.assertIn('**The figures are of more than one revision**', text)
+
+    def test_a_file_of_which_nothing_is_left_is_not_named(self):
+        text = self.several(
+            old=[{**CONDITIONS, 'command': 'bin/py old'}, summary('zeo', 'put', 55, 0.1)],
+            new=[{**CONDITIONS, 'revision': 'def456'}, summary('zeo', 'put', 66, 0.1)])
+        self.assertIn('new.jsonl', text)
+        self.assertNotIn('old.jsonl', text)
+        self.assertNotIn('bin/py old', text)
+        self.assertNotIn('more than one revision', text)
+
+    def test_a_measure_that_failed_is_named_unless_a_later_file_has_it(self):
+        failure = {'kind': 'failure', 'storage': 'zeo', 'measure': 'callback', 'run': 2,
+                   'error': 'ended'}
+        self.assertIn('- ``callback``: failed in 1 run.',
+                      self.several(a=[CONDITIONS, summary('zeo', 'put', 1), failure]))
+        lost = {'kind': 'failure', 'system': 'rq', 'storage': 'redis',
+                'settings': 'durable', 'message': 'x'}
+        text = self.several(a=[CONDITIONS, failure, lost, lost])
+        self.assertIn('- rq on redis, durable: failed in 2 runs.', text)
+        text = self.several(a=[CONDITIONS, failure, lost], b=[
+            CONDITIONS, summary('zeo', 'callback', 5), peer('rq', 'no-op', 7)])
+        self.assertNotIn('failed', text)
+
+    def test_results_that_are_kept_take_the_place_of_those_that_told_the_same(self):
+        kept = self.folder / 'kept'
+        kept.mkdir()
+        for name, measures in (('1', ('put', 'bulk')), ('2', ('bulk',))):
+            (kept / f'{name}.jsonl').write_text(''.join(
+                json.dumps(line) + '\n' for line in (CONDITIONS, *(
+                    summary('zeo', measure, 1) for measure in measures))))
+        [new] = self.files(new=[CONDITIONS, summary('zeo', 'bulk', 2)])
+        run_python('-c', 'import sys; sys.path.insert(0, sys.argv[1]); '
+                   'from bench import publish; publish.keep(sys.argv[2:3], sys.argv[3])',
+                   ROOT, new, kept)
+        told = {path.name: [json.loads(line).get('measure')
+                            for line in path.read_text().splitlines()]
+                for path in kept.iterdir()}
+        self.assertEqual(told, {'1.jsonl': [None, 'put'], 'new.jsonl': [None, 'bulk']})
+
     def test_the_runs_are_those_that_were_made(self):
         def runs(*counts):
             text = self.publish(CONDITIONS, *(
                 {**summary('filestorage', f'some-{count}', 1), 'runs': count}
                 for count in counts))
-            return self.row(text, 'some.jsonl')[2]
+            return self.row(text, 'some.jsonl')[3]
 
         self.assertEqual(runs(5), '5')
         self.assertEqual(runs(4), '4')
@@ -260,14 +327,23 @@ class Compared(unittest.TestCase):
             [sys.executable, '-c', program, str(ROOT), repr(pairs)],
             stdout=subprocess.PIPE, text=True, check=True).stdout)
 
-    def test_a_change_that_all_pairs_show_is_beyond_the_noise(self):
-        self.assertIn('beyond: better', self.lines([1.30, 1.32, 1.28, 1.31, 1.29])[0])
-        self.assertIn('beyond: worse',
-                      self.lines([1.30, 1.32, 1.28, 1.31, 1.29], 'ms')[0])
+    def test_a_change_that_all_pairs_show_is_told_in_a_word(self):
+        more = [1.30, 1.32, 1.28, 1.31, 1.29]
+        less = [1 / ratio for ratio in more]
+        for ratios, unit, word in (
+                (more, '/s', 'faster'), (less, '/s', 'slower'), (more, 'ms', 'slower'),
+                (less, 'ms', 'faster'), (more, 'MB', 'more'), (less, 'MB', 'less')):
+            self.assertEqual(self.lines(ratios, unit)[0], f'filestorage, no-op: {word}')
 
-    def test_pairs_that_disagree_are_within_it(self):
-        self.assertIn('within the noise', self.lines([1.4, 0.8, 1.1, 0.7, 1.2])[0])
+    def test_pairs_that_disagree_are_no_difference(self):
+        found = self.lines([1.4, 0.8, 1.1, 0.7, 1.2])
+        self.assertEqual(found[0], 'filestorage, no-op: no difference that can be told')
+
+    def test_the_median_of_the_pairs_is_told_with_their_spread(self):
+        found = self.lines([1.5, 0.9, 1.1])
+        self.assertIn('new/old 1.100, the median of 3 pairs (0.900 to 1.500; 95 %', found[1])
+        self.assertIn('9/s -> 9/s; beside raw 1.000 -> 1.100', found[2])
 
     def test_counts_are_told_from_and_to(self):
         found = self.lines([1, 1, 1], cost={**COST, 'commits': 0.122})
-        self.assertIn('commits a job: 0.061 -> 0.122 (+100.0 %)', found[1])
+        self.assertIn('commits a job: 0.061 -> 0.122 (+100.0 %)', found[3])
