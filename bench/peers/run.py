@@ -6,10 +6,12 @@ import argparse
 import contextlib
 import importlib.metadata
 import json
+import math
 import os
 import signal
 import sys
 import tempfile
+import time
 
 # A script's own folder is not on the path of bin/py.
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(
@@ -54,6 +56,9 @@ def arguments(argv):
                         default=os.path.join(tempfile.gettempdir(), 'zc.async-peers'))
     parser.add_argument('--json', metavar='FILE',
                         help='also write all samples and medians, a line of JSON each')
+    parser.add_argument('--minutes', type=float, default=math.inf,
+                        help='begin no further run that would end later, by the longest '
+                        'of those before (no limit)')
     parser.add_argument('--short', action='store_true',
                         help='one run of 300 jobs each: some minutes')
     return parser.parse_args(argv)
@@ -91,14 +96,25 @@ class Run:
 
     def measure_all(self):
         """Take all samples."""
+        begun = time.monotonic()
         ready = [system for system in SYSTEMS if self._is_wanted(system)
                  and self._is_ready(system)]
         # run by run, so that a slow minute is shared by all
+        longest = 0
         for run in range(self._plan.runs):
-            for system in ready:
-                _progress(f'run {run + 1} of {self._plan.runs}: {system.key}')
-                with self._failing(system):
-                    self._measure(system, run)
+            now = time.monotonic()
+            if run and now + longest > begun + 60 * self._options.minutes:
+                print(f'{run} of {self._plan.runs} runs were made: another would end '
+                      f'after {self._options.minutes:g} minutes', file=sys.stderr)
+                break
+            self._round(ready, run)
+            longest = max(longest, time.monotonic() - now)
+
+    def _round(self, ready, run):
+        for system in ready:
+            _progress(f'run {run + 1} of {self._plan.runs}: {system.key}')
+            with self._failing(system):
+                self._measure(system, run)
 
     def _is_wanted(self, system):
         return (system.name in self._options.peers
@@ -159,6 +175,16 @@ def _progress(text):
         print(f'\r\033[K{text}', end='', file=sys.stderr, flush=True)
 
 
+def _tell(run, plan, add):
+    """Write the summaries of the samples that were taken, and print them."""
+    _progress('')
+    summaries = [report.summary(found) for found in run.samples.values()]
+    for found in summaries:
+        add('summary', found)
+    for line in report.table(summaries, plan):
+        print(line, flush=True)
+
+
 def main(argv=None):
     """Do what the command line *argv* says."""
     options = arguments(argv)
@@ -178,13 +204,9 @@ def main(argv=None):
         folder = made.enter_context(tempfile.TemporaryDirectory(prefix='bench-peers-'))
         running = made.enter_context(Servers(folder))
         run = Run(options, plan, folder, running, add)
+        # also of what there is when it is ended early
+        made.callback(_tell, run, plan, add)
         run.measure_all()
-        _progress('')
-        summaries = [report.summary(found) for found in run.samples.values()]
-        for found in summaries:
-            add('summary', found)
-        for line in report.table(summaries, plan):
-            print(line)
     if run.failures:
         sys.exit(f'{len(run.failures)} failed; see above')
 

@@ -225,14 +225,22 @@ print(*found)
 @needs_checkout
 class Peers(unittest.TestCase):
 
-    def test_what_is_measured_beside_others_is_of_a_revision(self):
+    def bench(self, *arguments):
+        """Measure zc.async alone; return what it wrote."""
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, 'peers.jsonl')
             run_python(ROOT / 'bench' / 'peers' / 'run.py', '--peers', 'zc.async',
                        '--settings', 'durable', '--measure', 'no-op', '--jobs', '20',
-                       '--runs', '1', '--json', path)
+                       '--json', path, *arguments)
             with open(path, encoding='utf-8') as lines:
-                found = [json.loads(line) for line in lines]
+                return [json.loads(line) for line in lines]
+
+    def test_no_further_run_is_begun_that_would_take_too_long(self):
+        found = self.bench('--runs', '3', '--minutes', '0.001')
+        self.assertEqual({one['runs'] for one in found if one['kind'] == 'summary'}, {1})
+
+    def test_what_is_measured_beside_others_is_of_a_revision(self):
+        found = self.bench('--runs', '1')
         self.assertEqual(found[0]['kind'], 'conditions')
         if (ROOT / '.git').exists():
             head = run('git', 'rev-parse', 'HEAD', cwd=ROOT).strip()
