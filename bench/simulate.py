@@ -2,7 +2,8 @@
 
 What things cost is in ``bench/simulation/costs.json``; ``--calibrate`` measures it
 here, and ``--check FILE`` holds the simulation against real runs on this machine,
-which ``--measure FILE`` makes.  All three take minutes; predicting does not.
+which ``--measure FILE`` makes.  ``--all FILE`` does all three, and writes the tables of
+docs/scaling.rst.  These take minutes; predicting does not.
 """
 import argparse
 import json
@@ -15,10 +16,15 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from bench.simulation import costs as known  # noqa: E402
 from bench.simulation import world  # noqa: E402
+from bench.simulation.tables import placed  # noqa: E402
+from bench.simulation.tables import tables as tables_of  # noqa: E402
 from bench.simulation.workers import Policy  # noqa: E402
 from bench.simulation.workers import Work  # noqa: E402
 
 KINDS = ('zeo', 'postgresql')
+#: The page that has tables of what is found.
+PAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+                    'docs', 'scaling.rst')
 COLUMNS = (('jobs/s', 'rate', '.0f'), ('commits/s', 'commits_per_s', '.0f'),
            ('commits/job', 'commits_per_job', '.2f'),
            ('loads/s', 'loads_per_s', '.0f'),
@@ -37,6 +43,11 @@ def arguments(argv):
     add('--calibrate', action='store_true', help='measure the costs; minutes')
     add('--measure', metavar='FILE', help='make real runs, add them to FILE; minutes')
     add('--check', metavar='FILE', help='predict what FILE has, and print both')
+    add('--all', metavar='FILE', help='calibrate, measure anew, check, and write the '
+        'tables of the page; some twenty minutes')
+    add('--tables', metavar='FILE', help='write the tables of the page, of the costs and '
+        'of what FILE has')
+    add('--page', metavar='FILE', default=PAGE, help='another page for the tables')
     add('--processes', type=_numbers, default=(1, 2, 4, 8), help='of real runs')
     add('--jobs', type=int, default=1500, help='of real runs and of a calibration')
     add('--workers', type=_numbers, default=(1, 10, 100, 1000), help='to simulate')
@@ -58,7 +69,11 @@ def arguments(argv):
     add('--poll', type=float, default=Policy.poll, help='seconds between polls')
     add('--speed', type=float, default=1.0, help='of machines and disks, beside here')
     add('--seconds', type=float, default=20.0, help='to simulate')
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.all:
+        options.calibrate = True
+        options.measure = options.check = options.tables = options.all
+    return options
 
 
 def _names(text):
@@ -104,7 +119,7 @@ def predict(options, costs):
 def measure(options):
     """Make real runs and add them to a file."""
     from bench.simulation import check
-    with open(options.measure, 'a', encoding='utf-8') as file:
+    with open(options.measure, 'w' if options.all else 'a', encoding='utf-8') as file:
         def write(result):
             print(json.dumps(result), file=file, flush=True)
             print(f'{result["storage"]} {result["subject"]} {result["processes"]}: '
@@ -127,14 +142,27 @@ def main(argv=None):
             known.save(conditions, {kind: found}, options.costs)
     if options.measure:
         measure(options)
-    if options.calibrate or options.measure and not options.check:
-        return
-    _conditions, costs = known.load(options.costs)
+    _tell(options)
+
+
+def _tell(options):
+    """Print or write what is known."""
+    from bench.simulation import check
+    conditions, costs = known.load(options.costs)
     if options.check:
-        from bench.simulation import check
         print('\n'.join(check.table(costs, check.read(options.check))))
-    else:
+    if options.tables:
+        write_tables(options, tables_of(conditions, costs, check.read(options.tables)))
+    if not (options.calibrate or options.measure or options.check or options.tables):
         predict(options, costs)
+
+
+def write_tables(options, made):
+    """Put the tables *made* into the page."""
+    with open(options.page, encoding='utf-8') as file:
+        text = placed(file.read(), made)
+    with open(options.page, 'w', encoding='utf-8') as file:
+        file.write(text)
 
 
 if __name__ == '__main__':

@@ -26,7 +26,8 @@ def calibrate(kind, seconds=2.0, jobs=1500, clients=(1, 50, 200), say=print):
         say(f'{kind}: {many["rate"]:.0f} commits/s of {COMMITTERS} processes')
         large = real.raw(server, 1, seconds, RECORDS)
         loads = real.load(server, 2000)
-        heard = _invalidations(server, clients, seconds, say) if kind == 'zeo' else {}
+        heard, beside = (_invalidations(server, clients, seconds, say)
+                         if kind == 'zeo' else ({}, []))
         drains = {}
         for name, size, effect in (('one', 1, False), ('ten', 10, False),
                                    ('effect', 10, True)):
@@ -38,7 +39,9 @@ def calibrate(kind, seconds=2.0, jobs=1500, clients=(1, 50, 200), say=print):
     conditions = {
         'raw_before': round(before['rate']), 'raw_after': round(after['rate']),
         'processors': os.cpu_count(), 'python': platform.python_version(),
-        'jobs': jobs, 'seconds': seconds}
+        'jobs': jobs, 'seconds': seconds, 'raw_many': many['rate'],
+        'no_op': drains['ten']['rate'], 'effect': drains['effect']['rate'],
+        'clients': beside}
     gain = many['rate'] / before['rate']
     return _with_handover(Costs(kind=kind, **found), gain), conditions
 
@@ -79,13 +82,18 @@ def _storage(small, large, loads):
 
 
 def _invalidations(server, clients, seconds, say):
-    """Return what it costs to tell one client more of a commit, there and here."""
+    """Return what it costs to tell one client more of a commit, there and here.
+
+    Also return how many commits a second there were beside so many, and what each
+    cost the server.
+    """
     found = [(count, real.told(server, count, seconds)) for count in clients]
     for count, one in found:
         say(f'zeo: {count} idle clients: {one["rate"]:.0f} commits/s, '
             f'{1000 * one["server_cpu"]:.2f} ms of the server for each')
-    return {'server_invalidation_cpu': _slope(found, 'server_cpu'),
-            'invalidation_cpu': _slope(found, 'cpu')}
+    costs = {'server_invalidation_cpu': _slope(found, 'server_cpu'),
+             'invalidation_cpu': _slope(found, 'cpu')}
+    return costs, [(count, one['rate'], one['server_cpu']) for count, one in found]
 
 
 def _slope(found, name):

@@ -57,12 +57,16 @@ def table(costs, results):
             one['storage'], SUBJECTS.index(one['subject']), one['processes'])):
         rate = predict(costs[one['storage']], one)
         error = rate / one['rate'] - 1 if one['rate'] else float('inf')
-        moved = abs(one['raw_before'] - one['raw_after'])
         lines.append(
             f'{one["storage"]:<12}{one["subject"]:<9}{one["processes"]:>9}'
             f'{one["raw"]:>10.0f}/s{one["rate"]:>8.0f}/s{rate:>9.0f}/s{error:>+8.0%}'
-            + ('  not steady' if moved > 0.3 * one['raw'] else ''))
+            + ('' if is_steady(one) else '  not steady'))
     return lines
+
+
+def is_steady(result):
+    """Return whether the raw rate moved by no more than 30 % meanwhile."""
+    return abs(result['raw_before'] - result['raw_after']) <= 0.3 * result['raw']
 
 
 def read(path):

@@ -21,6 +21,8 @@ from bench.simulation import parts
 
 #: Seconds that anything may take before it counts as broken.
 PATIENCE = 120
+#: Jobs a second: what is slower counts as broken.
+SLOWEST = 5
 
 _numbers = itertools.count()
 
@@ -221,7 +223,7 @@ def drain(server, workers, jobs, size, effect):
         for part in found:
             part.tell()
         cpu, done = server.cpu(), dict.fromkeys(found, 0)
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + PATIENCE + jobs / SLOWEST
         while sum(done.values()) < jobs:
             for part in found:
                 done[part] = part.hear()['done']

@@ -203,10 +203,54 @@ class Command(unittest.TestCase):
         self.assertIn('not steady', printed)
 
 
+CONDITIONS = {kind: {'raw_before': 1004, 'raw_many': 931.2, 'no_op': 601.4, 'effect': 297,
+                     'clients': [[1, 838, .00048], [200, 337, .00199]]}
+              for kind in ('zeo', 'postgresql')}
+
+
+@needs_checkout
+class Tables(unittest.TestCase):
+    """What of all this stands in the page."""
+
+    def setUp(self):
+        self.tables = simulation('simulation.tables')
+        self.costs = {kind: costs(kind) for kind in ('zeo', 'postgresql')}
+        self.world = simulation('simulation.world')
+
+    def result(self, rate, processes=1, moved=0):
+        raw = self.world.raw(costs(), 1, 2)
+        return {'storage': 'zeo', 'subject': 'raw', 'processes': processes, 'raw': raw,
+                'raw_before': raw * (1 - moved), 'raw_after': raw, 'rate': rate,
+                'processors': 2}
+
+    def test_the_page_has_a_place_for_each_of_them_and_keeps_the_rest(self):
+        page = (ROOT / 'docs' / 'scaling.rst').read_text()
+        made = self.tables.tables(CONDITIONS, self.costs, [self.result(250)])
+        text = self.tables.placed(page, made)
+        self.assertEqual(self.tables.placed(text, made), text)
+        for table in made.values():
+            self.assertIn(table, text)
+        self.assertIn('**Who hears of a commit.**', text)
+        self.assertIn('     - 931\n', text)
+        self.assertIn('     - 0.48 ms\n', text)
+        with self.assertRaisesRegex(ValueError, "0 places for the table 'limits'"):
+            self.tables.placed('Nothing.', made)
+
+    def test_how_far_the_simulation_is_off_is_told_with_and_without_unsteady_ones(self):
+        raw = self.world.raw(costs(), 1, 2)
+        text = self.tables.processes(self.costs, [
+            self.result(raw / 2), self.result(raw * 5, 2, moved=0.5)])
+        self.assertIn(f'{raw / 2:.0f} ({raw:.0f})\n', text)
+        self.assertRegex(text, r'1,\d+ \(\d+\) \*\n')
+        self.assertRegex(text, r'off by a factor of up to [345]\S*\*\*')
+        self.assertIn('by over 30 %, it was up to 2.', text)
+        self.assertIn('not measured', text)
+
+
 def test_suite():
     suite = unittest.TestSuite()
     load = unittest.defaultTestLoader.loadTestsFromTestCase
-    for case in (Engine, Rates, Command):
+    for case in (Engine, Rates, Command, Tables):
         suite.addTest(load(case))
     path = ROOT / 'docs' / 'scaling.rst'
     if path.exists():
