@@ -29,11 +29,10 @@ SHORT = {'jobs': 300, 'runs': 1, 'raw_seconds': 0.2, 'latencies': 20,
          'memory_jobs': 5000, 'memory_slices': 5, 'idle_seconds': 6, 'repeat': False}
 #: What the short form leaves out, unless the command line names it; and what it
 #: leaves out besides on all storages but the first.
-LONG = ('producers-2', 'producers-8', *(
+LONG = ('producers-2', 'producers-8', 'limit-8', *(
     f'workers-{kind}-{number}' for kind in ('no-op', 'effect', 'cpu', 'io')
     for number in (1, 2, 4, 8) if number > 2 or kind in ('no-op', 'io')))
-ELSEWHERE = ('effect-10', 'ten-effects', 'callback', 'quota-1', 'serial', 'parallel',
-             'backlog-1k', 'backlog-10k', 'backlog-100k', 'blocked-100k',
+ELSEWHERE = ('backlog-1k', 'backlog-10k', 'backlog-100k', 'blocked-100k',
              'unwanted-100k', 'idle')
 #: What the table of floors asks for.
 FLOORS = {
