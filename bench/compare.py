@@ -159,10 +159,11 @@ def report(pairs):
             yield f'{storage}, {measure}: nothing to compare'
             continue
         _mean, low, high = interval(ratios)
+        steady = sum(old['steady'] and new['steady'] for old, new in found)
         yield f'{storage}, {measure}: {verdict(low, high, unit)}'
         yield (f'    new/old {statistics.median(ratios):.3f}, the median of {len(ratios)} '
-               f'pairs ({min(ratios):.3f} to {max(ratios):.3f}; 95 % interval of the mean '
-               f'{low:.3f} to {high:.3f})')
+               f'pairs, {steady} of them steady ({min(ratios):.3f} to {max(ratios):.3f}; '
+               f'95 % interval of the mean {low:.3f} to {high:.3f})')
         yield '    ' + _medians(found, unit, name)
         for counted in ('commits', 'records', 'bytes'):
             if 'cost' in found[0][0]:

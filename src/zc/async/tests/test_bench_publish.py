@@ -317,8 +317,9 @@ class Compared(unittest.TestCase):
 
     def lines(self, ratios, unit='/s', cost=None):
         pairs = {('filestorage', 'no-op'): [
-            ({'ratio': 1, 'value': 9, 'unit': unit, **({'cost': COST} if cost else {})},
-             {'ratio': ratio, 'value': 9, 'unit': unit,
+            ({'ratio': 1, 'value': 9, 'unit': unit, 'steady': True,
+              **({'cost': COST} if cost else {})},
+             {'ratio': ratio, 'value': 9, 'unit': unit, 'steady': ratio > 1,
               **({'cost': cost} if cost else {})}) for ratio in ratios]}
         program = ('import json, sys; sys.path.insert(0, sys.argv[1]); '
                    'from bench import compare; pairs = eval(sys.argv[2]); '
@@ -341,7 +342,8 @@ class Compared(unittest.TestCase):
 
     def test_the_median_of_the_pairs_is_told_with_their_spread(self):
         found = self.lines([1.5, 0.9, 1.1])
-        self.assertIn('new/old 1.100, the median of 3 pairs (0.900 to 1.500; 95 %', found[1])
+        self.assertIn('new/old 1.100, the median of 3 pairs, 2 of them steady '
+                      '(0.900 to 1.500; 95 %', found[1])
         self.assertIn('9/s -> 9/s; beside raw 1.000 -> 1.100', found[2])
 
     def test_counts_are_told_from_and_to(self):
