@@ -53,7 +53,6 @@ class Mark:
         return bool(
             any(one is not connection for one in transaction._resources)
             or _is_waited_for(transaction)
-            or connection._added
             or connection._savepoint_storage is not None
             or connection._readCurrent != self._guards
             or not all(self._is_as_before(one, job)

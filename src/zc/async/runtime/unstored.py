@@ -100,10 +100,9 @@ class Unstored:
             self._place = _place_of(held)
         code, attempt = before
         execution.settle(job, value)
-        end = ends.End(job._p_oid, code, attempt + (code == status.UNSET),
-                       ends.kept(value), job._active_start, job._active_end)
-        end.restore(job)  # who called it, or was called, may still have the value
-        self._ends.append(end)
+        self._ends.append(ends.End(
+            job._p_oid, code, attempt + (code == status.UNSET), ends.kept(value),
+            job._active_start, job._active_end))
         self._transaction = self._manager.get()
         if failures.is_failure(value):
             execution.log_failure(job)

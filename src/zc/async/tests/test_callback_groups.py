@@ -1,5 +1,6 @@
 """A job without effects and its callbacks without effects: stored with others."""
 import unittest
+import uuid
 from unittest import mock
 
 import transaction
@@ -10,6 +11,7 @@ from ZODB.POSException import ConflictError
 from .. import clock
 from .. import failures
 from .. import testing
+from ..agent import Agent
 from ..interfaces import ACTIVE
 from ..interfaces import CALLBACKS
 from ..interfaces import COMPLETED
@@ -24,6 +26,7 @@ from ..job import RetryCommonForever
 from ..job import RetryCommonFourTimes
 from ..job import SuccessFailureCallbackProxy
 from ..model import ends
+from ..model import execution
 from ..model import outcomes
 from ..model import retry
 from ..model import status
@@ -33,6 +36,7 @@ from ..threadlocal import local
 from .test_dispatcher import multiply
 from .test_dispatcher import nothing
 from .test_worker import Case
+from .test_worker import commits_itself
 from .test_worker import count
 from .test_worker import counts
 from .test_worker import note
@@ -92,6 +96,24 @@ def start_anew(*args):
         transaction.abort()
 
 
+def answer():
+    count('answered')
+    return 42
+
+
+def commit_itself(*args):
+    """Commit what the transaction has, the second time."""
+    if count('committed') == 2:
+        transaction.commit()
+
+
+def resume_elsewhere(*args):
+    """Have another one go on with the callbacks, the second time."""
+    if count('resumed') == 2:
+        with local.getJob()._p_jar.db().transaction() as connection:
+            connection.get(local.getJob().parent._p_oid).resumeCallbacks()
+
+
 def change_elsewhere(*args):
     """Change something in another connection."""
     with local.getJob()._p_jar.db().transaction() as connection:
@@ -117,6 +139,11 @@ def save(*args):
     """Change something, and store it halfway."""
     change()
     transaction.savepoint()
+
+
+def add(*args):
+    """Add an object to which nothing refers yet."""
+    local.getJob()._p_jar.add(Job(nothing))
 
 
 def guard(*args):
@@ -303,7 +330,7 @@ class Together(Waiting):
         self.assertDone(job, first, second)
 
     def test_one_that_fails_is_stored_with_what_waited(self):
-        self.warm(look)
+        self.warm(look, fails_with_result)
         job, (first, bad) = self.job(look, Job(fails_with_result))
         last = bad.addCallback(Job(note, 'last'))
         with self.assertLogs('zc.async.events', 'ERROR') as logs:
@@ -413,12 +440,16 @@ class NotForLong(Waiting):
         return self.dispatcher._worker._habits.expects(
             f'{call.__module__}.{call.__name__}')
 
-    def test_what_is_stored_after_that_is_what_it_was(self):
-        self.warm(start_anew)
-        job, (callback,) = self.job(start_anew)
-        self.finish(self.put(job))
-        self.assertDone(job, callback)
-        self.assertEqual((job.result, callback._attempt), (42, 1))
+    def test_what_waited_is_stored_after_that(self):
+        for call in start_anew, commit_itself:
+            with self.subTest(call.__name__):
+                self.warm(call)
+                counts['answered'] = 0
+                job, nodes = self.job(call, main=Job(answer))
+                self.finish(self.put(job), polls=1)
+                self.assertDone(job, *nodes)
+                self.assertEqual((job.result, nodes[0]._attempt), (42, 1))
+                self.assertEqual(counts['answered'], 1)
 
     def test_nor_for_more_where_one_took_long(self):
         self.warm(take_long, look)
@@ -430,6 +461,12 @@ class NotForLong(Waiting):
         counts['long'] = 1
         self.finish(self.put(self.job(look, main=Job(take_long))[0]))
         self.assertEqual(story[0][3][0], CALLBACKS)
+
+    def test_nor_does_that_of_one_that_has_committed_by_itself(self):
+        self.warm(look)
+        job, nodes = self.job(look, main=Job(commits_itself))
+        self.assertEqual(self.in_hand(job), 3)  # the claim, its own, its end
+        self.assertIs(job.status, CALLBACKS)
 
     def test_not_for_many(self):
         self.warm(look)
@@ -569,6 +606,18 @@ class Effects(Waiting):
         self.assertEqual(self.commits_of(callback), 1)
         self.assertEqual(self.changed, 0)
 
+    def test_nor_with_what_a_later_callback_does(self):
+        self.warm(look, change)
+        callback = SetsUp(look)
+        callback.failure_log_level = 2
+        job, nodes = self.job(callback, change)
+        self.finish(self.put(job))
+        self.assertDone(job, *nodes)
+        self.assertEqual(self.changed, 2)
+
+    def test_an_object_that_is_added(self):
+        self.assertEqual(self.commits_of(add), 2)
+
     def test_nor_what_is_done_after_the_job_s(self):
         self.warm(look)
         main = SetsUp(multiply, 6, 7)
@@ -639,6 +688,52 @@ class Trouble(Waiting):
         self.assertEqual((first.status, second.status), (status.NEW, status.NEW))
         self.assertEqual(self.changed, 0)
 
+    def test_nor_who_has_lost_the_job_in_another_way(self):
+        self.warm(resume_elsewhere)
+        job, (first, second) = self.job(SetsUp(resume_elsewhere), see, main=Job(change))
+        with self.assertLogs('zc.async.events', 'ERROR') as logs:
+            self.in_hand(job)
+        self.assertIn('was reassigned', logs.output[-1])
+        self.assertEqual((first.status, second.status), (status.NEW, status.NEW))
+
+    def callback_in_hand(self):
+        """Return a job whose callback's end alone is to be stored, and the callback."""
+        self.warm(look)
+        job, (first,) = self.job(look, main=Job(change))
+        self.in_hand(job)
+        self.assertEqual((job.status, first.status), (CALLBACKS, status.NEW))
+        return job, first
+
+    def test_an_end_is_not_stored_where_another_dispatcher_holds_the_job(self):
+        job, first = self.callback_in_hand()
+        UUID = uuid.UUID(int=7)
+        self.agents.deactivate(died=True)
+        self.queue.dispatchers.register(UUID)
+        other = self.queue.dispatchers[UUID]
+        other.activate()
+        other['main'] = Agent()
+        self.assertIs(other['main'].claimJob(), job)
+        transaction.commit()
+        with self.assertLogs('zc.async.events', 'ERROR'):
+            self.go_on()
+        self.assertIs(first.status, status.NEW)
+
+    def applied(self, job, first):
+        [(_turns, _ticket, outcome)] = self.kept
+        return outcomes.apply(job, outcome, [first, job], [first])
+
+    def test_nor_where_another_has_begun_the_callback(self):
+        job, first = self.callback_in_hand()
+        execution.begin(first)
+        self.assertFalse(self.applied(job, first))
+        self.assertIs(first.status, ACTIVE)
+
+    def test_nor_where_the_dispatcher_is_deactivated(self):
+        job, first = self.callback_in_hand()
+        self.agents.activation.end()
+        self.assertFalse(self.applied(job, first))
+        self.assertIs(first.status, status.NEW)
+
     def test_applied_twice_it_does_no_harm(self):
         self.warm(look)
         job, (first,) = self.job(look)
@@ -692,7 +787,7 @@ class Trouble(Waiting):
         self.assertFailed(first, ValueError)
 
     def test_the_result_is_stored_where_the_code_of_a_callback_is_missing(self):
-        self.warm(look)
+        self.warm(look, see)
         job, (first, second) = self.job(look, see)
         self.put(job)
         del globals()['see']

@@ -30,7 +30,8 @@ from ..model import retry
 from ..model.outcomes import Outcome
 from ..model.workflow import Course
 from ..runtime import attempt
-from ..runtime import worker
+from ..runtime import effects
+from ..runtime import unstored
 from ..runtime.worker import Ticket
 from ..threadlocal import local
 from .contracts import add
@@ -220,13 +221,13 @@ class LeftBehind(VirtualCase):
 
         acts = [lambda: self.elsewhere(declare_dead)]
 
-        def begin(*args):
+        def is_current(connection):
             # after the first
             while SEEN and acts:
                 acts.pop()()
-            attempt.begin(*args)
+            return effects.is_current(connection)
 
-        with mock.patch.object(worker, 'begin', begin):
+        with mock.patch.object(unstored, 'is_current', is_current):
             self.put(self.job)
             self.poll()
         self.assertEqual((SEEN, second.status, acts), ([(3,)], NEW, []))
