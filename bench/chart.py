@@ -53,7 +53,7 @@ def bars(title, x_label, rows, log_x=False):
     values = [value for _name, found in rows for _label, value in found
               if value is not None]
     height = TOP + BOTTOM + len(rows) * (BAR * len(labels) + 12)
-    left = 210
+    left = 250
     across = _Scale(values if log_x else [0, *values], left, WIDTH - 70, log_x,
                     bars=True)
     parts = list(_frame(title, height))

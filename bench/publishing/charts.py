@@ -41,8 +41,8 @@ def peers(facts):
 
 def backlog(facts):
     series = [(title, points) for storage, title in STORAGES if (points := [
-        (size, value) for measure, size in BACKLOGS
-        if (value := spread(facts.get(storage, measure), 'value'))])]
+        (found.get('backlog', size), spread(found, 'value')) for measure, size in BACKLOGS
+        if (found := facts.get(storage, measure))])]
     return series and chart.lines('The first of a backlog', 'jobs that wait (logarithmic)',
                                   'jobs/s', series, log_x=True)
 

@@ -1,5 +1,6 @@
 """The table of floors and goals: what must hold, and what is held against it."""
 import dataclasses
+import textwrap
 
 from bench.chart import number
 from bench.publishing.facts import spread
@@ -159,13 +160,13 @@ class Served:
         if bare is None:
             return _NO_LIMIT.format(ratio=number(self._ratio(facts)))
         workers = facts.get(self.storage, self.workers)
-        return _LIMIT.format(
+        return textwrap.fill(_LIMIT.format(
             bare=number(spread(bare, 'relative')),
             bare_rate=number(spread(bare, 'value')), ratio=number(self._ratio(facts)),
             rate=number(spread(workers, 'value')),
             part=number(spread(workers, 'value') / spread(bare, 'value')), floor=number(self.floor),
             share=number(self.share), permitted=number(self._permitted(facts)),
-            so=_SO[verdict].format(floor=number(self.floor)))
+            so=_SO[verdict].format(floor=number(self.floor))), 88) + '\n'
 
 
 def _beside(found):

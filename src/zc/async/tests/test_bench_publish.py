@@ -168,6 +168,13 @@ class Published(unittest.TestCase):
             self.assertTrue(root.tag.endswith('svg'))
             self.assertNotIn('nan', (self.folder / name).read_text())
 
+    def test_a_backlog_is_drawn_where_as_many_waited_as_it_had(self):
+        self.publish(CONDITIONS, summary('zeo', 'backlog-1k', 200, 0.1, backlog=50),
+                     summary('zeo', 'backlog-1m', 100, 0.1, backlog=50_000))
+        svg = (self.folder / 'performance' / 'backlog.svg').read_text()
+        self.assertIn('>50,000</text>', svg)
+        self.assertNotIn('>1,000,000</text>', svg)
+
     def test_the_chart_of_workers_has_a_line_for_each_kind_of_job(self):
         text = self.publish(CONDITIONS, *(
             summary('zeo', f'workers-{kind}-{number}', base * number ** slope, 0.1)
