@@ -155,12 +155,13 @@ def latencies(first, count, concurrency):
 
 @contextlib.contextmanager
 def _working(db, concurrency):
-    configure.start(db, agent_size=concurrency)
-    running = dispatcher.get()
+    running = configure.start(db, agent_size=concurrency)
     try:
         yield running
     finally:
         subscribers.stop(running)
+        # a sample that is taken once more starts another one in this process
+        dispatcher.pop(running.UUID)
 
 
 def serve(concurrency):

@@ -239,6 +239,22 @@ class Peers(unittest.TestCase):
             with open(path, encoding='utf-8') as lines:
                 return [json.loads(line) for line in lines]
 
+    def test_a_latency_can_be_taken_once_more_in_the_same_process(self):
+        program = (
+            'import os, sys; sys.path[:0] = sys.argv[1:]; import zc_async_peer as peer; '
+            'peer.setup(); '
+            '[(peer.reset(), print(len(peer.latencies(0, 2, 3)))) for _time in "ab"]; '
+            'peer.release()')
+        with tempfile.TemporaryDirectory() as folder:
+            found = run(
+                sys.executable, '-c', program, ROOT / 'bench' / 'peers' / 'drivers',
+                cwd=folder, env={**os.environ, 'PEERS_STORAGE': 'filestorage',
+                                 'PYTHONPATH': os.pathsep.join(filter(None, sys.path)),
+                                 'PEERS_FOLDER': folder, 'PEERS_DURABLE': '1',
+                                 'PEERS_MARKS': os.path.join(folder, 'marks'),
+                                 'ZC_ASYNC_UUID': os.path.join(folder, 'uuid.txt')})
+        self.assertEqual(len(found.split()), 2)
+
     def test_no_further_run_is_begun_that_would_take_too_long(self):
         found = self.bench('--runs', '3', '--minutes', '0.001')
         self.assertEqual({one['runs'] for one in found if one['kind'] == 'summary'}, {1})
