@@ -45,9 +45,13 @@ class Habit(threading.local):
         number = self.number
         self.left -= 1
         if not self.left:
-            # each as often as the others: none is to be full when those are empty
-            self.number, self.left = (number + 1) % limit, self._uses
+            self.go_on(limit)
         return number
+
+    def go_on(self, limit):
+        """Let the number be the next one."""
+        # each as often as the others: none is to be full when those are empty
+        self.number, self.left = (self.number + 1) % limit, self._uses
 
 
 def jitter(seconds):

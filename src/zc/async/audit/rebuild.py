@@ -25,8 +25,8 @@ from .structure import links
 #: What is put in the place of a part that is gone.
 _EMPTY = {
     '_lines': Lines, 'quotas': Quotas, 'dispatchers': Dispatchers, 'length': Length,
-    'returned': Length, '_len': Length, 'completed': Completed, 'activation': Activation,
-    'last_ping': Ping}
+    'returned': Length, 'taken': Length, '_len': Length, 'completed': Completed,
+    'activation': Activation, 'last_ping': Ping}
 
 
 # Parts
@@ -111,7 +111,7 @@ def _shard(check, name, number):
             if damage else tree
         count += jobs
     shard.lines = new
-    _recount(shard.length, count)
+    _recount_shard(shard, count)
     return f'made again, with {count} jobs in the shard'
 
 
@@ -190,7 +190,7 @@ def recount(check, finding):
         return f'set to {day.count}'
     if scope == 'waiting.shard':
         shard = queue._lines.shards[args[0]]
-        return _recount(shard.length, sum(
+        return _recount_shard(shard, sum(
             1 for tree in shard.lines.values()
             for _key, job in entries(tree, []) if job is not None))
     counted = queue.dispatchers if scope == 'holding.known' else queue._parked
@@ -198,9 +198,16 @@ def recount(check, finding):
 
 
 def _recount(length, count):
-    # by a difference, which is right also if others change what is counted now
-    if unreadable(length) is not None:
-        raise CannotRepair('the counter is missing, and has to be replaced first')
-    length.change(count - length())
-    return f'set to {count}'
+    return _change([length], lambda: count - length(), count)
 
+
+def _recount_shard(shard, count):
+    return _change(shard.counters, lambda: count - shard.count, count)
+
+
+def _change(counters, difference, count):
+    # by a difference, which is right also if others change what is counted now
+    if any(unreadable(one) is not None for one in counters):
+        raise CannotRepair('the counter is missing, and has to be replaced first')
+    counters[0].change(difference())
+    return f'set to {count}'

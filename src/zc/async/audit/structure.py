@@ -51,7 +51,7 @@ def _shards(path, lines):
         below = *path, ('attribute', 'shards'), ('item', number)
         yield below, shard
         if unreadable(shard) is None:
-            yield from _attributes(below, shard, ('length',))
+            yield from _attributes(below, shard, ('length', 'taken'))
 
 
 def _quotas(path, quotas):

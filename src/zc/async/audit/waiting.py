@@ -51,9 +51,10 @@ class Waiting:
                 yield place.finding(
                     'tree-broken', f'line {line_name!r} of {place.name}: {damage[0]}',
                     tree)
-        if whole and unreadable(shard.length) is None and shard.length() != count:
+        readable = all(unreadable(one) is None for one in shard.counters)
+        if whole and readable and shard.count != count:
             yield place.finding(
-                'count-wrong', f'{place.name} counts {shard.length()} jobs and has '
+                'count-wrong', f'{place.name} counts {shard.count} jobs and has '
                 f'{count}', shard.length)
 
     def entry(self, name, number, line_name, key):

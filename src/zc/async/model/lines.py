@@ -9,7 +9,6 @@ behind a full quota nor as many that are not due, or that this process cannot do
 cost it anything.
 """
 import heapq
-import itertools
 import operator
 
 import persistent
@@ -20,6 +19,7 @@ from BTrees.OOBTree import OOBTree
 from .. import chance
 from .. import clock
 from .. import timekeys
+from . import gaps
 from .walk import EVERYTHING
 from .walk import Head
 from .walk import walk
@@ -30,47 +30,17 @@ SHARDS = 16
 _habit = chance.Habit()
 _by_key = operator.itemgetter(0)
 
-#: Leaves at the head of a line with nothing but a gap that are left before they are
-#: swept out.
-GAPS = 4
-#: Jobs of one transaction that are put in one shard before another is taken: of
-#: a hundred thousand, each of many dispatchers is to find its share.
+#: Jobs of one transaction that are put in one shard before the next is taken: of
+#: a thousand, each of many dispatchers is to find its share.
 TOGETHER = 1000
-#: Microseconds for which a shard counts as used by another process after its put.
+#: Microseconds for which a shard counts as used by another process after its put, or
+#: after that was seen to take a job.
 BUSY = 1_000_000
 #: Shards that are tried for one that nobody uses, and transactions that then keep to
 #: the last of them, where all are used.
 _TRIES, _STAY = 8, 16
 #: Seconds after which a commit, or a place behind the end, is late: see `Shard`.
 LATE = 2
-
-
-def _live(line, limit=None, start=None):
-    """Iterate over keys and jobs of *line*, those from *start* up to the key *limit*.
-
-    Where a job was claimed there is a gap, a key without a job: trees merge a
-    put with a claim unless the claim removes the first key of a bucket, and
-    removing that would write the tree's upper level each time besides.
-    """
-    for key, job in line.items(start, limit):
-        if job is not None:
-            yield key, job
-
-
-def _first_key(line, start=None):
-    """Return the key of the first job in *line*, from *start* on, or None."""
-    for key, _job in _live(line, start=start):
-        return key
-    return None
-
-
-def _ending(line):
-    """Return the key and job of the last in *line*, in a list; empty if none."""
-    last = line.maxKey() if line else None
-    if last is not None and line[last] is not None:
-        return [(last, line[last])]
-    # Only what was put back in front of the gaps can be left.
-    return list(_live(line))[-1:]
 
 
 def _take(shard, name, key):
@@ -81,39 +51,18 @@ def _take(shard, name, key):
         del line[key]
         if not line:
             shard.lines = {one: kept for one, kept in shard.lines.items() if one != name}
-    elif _first_key(line) == key:
-        _take_first(line, key)
     else:
-        del line[key]
-    shard.length.change(-1)
-
-
-def _take_first(line, key):
-    """Take out *key*, the first job's; sweep out what is empty when there is much.
-
-    In each leaf a gap takes the place of its first job, and nothing those of the
-    others: while a line is as short as a leaf, nothing but that is ever written.
-    """
-    empty, leaf = [], line._firstbucket
-    while leaf.maxKey() < key:
-        empty += leaf.keys()
-        leaf = leaf._next
-    if leaf.minKey() != key:
-        del line[key]
-    else:
-        line[key] = None
-        # another one may follow, after a job that was put in front of it
-        for other in itertools.islice(list(leaf.keys()), 1, None):
-            if line[other] is not None:
-                break
-            del line[other]
-    if len(empty) > GAPS:
-        for gap in empty:
-            del line[gap]
+        gaps.take(line, key, shard.is_shared())
+    shard.note_taken()
 
 
 class Shard(persistent.Persistent):
     """A part of a queue's waiting jobs.
+
+    ``length`` counts the jobs that were put in line, ``taken`` those that were taken
+    out: so who waits for jobs is woken by puts only.  In queues that were made before
+    there was ``taken`` it is None until the first one is taken, and ``length`` is
+    without those of before.
 
     ``returned`` is changed whenever a job comes to stand where a claim may have
     passed before: one that is put back, or whose commit comes late, or that is put
@@ -122,16 +71,29 @@ class Shard(persistent.Persistent):
     the first time.
     """
 
-    returned = None
+    returned = taken = None
     _v_latest = b''  # the latest key that was put through this connection
+    _v_taken = None  # what `taken` was when this connection took a job
+    _v_shared = 0    # microseconds when it was seen that another had taken one
 
     def __init__(self, number):
         self.number = number
         self.length = Length()
+        self.taken = Length()
         self.returned = Length()
         # (scheduled, quota names) -> OOBTree of jobs by key; those that all
         # puts use are made here, since two that make a line conflict
         self.lines = {(False, ()): OOBTree(), (True, ()): OOBTree()}
+
+    @property
+    def count(self):
+        """How many jobs are in line."""
+        return self.length() - (0 if self.taken is None else self.taken())
+
+    @property
+    def counters(self):
+        """The counters that `count` reads."""
+        return [one for one in (self.length, self.taken) if one is not None]
 
     def line(self, name):
         """Return the line *name*, made if need be."""
@@ -146,6 +108,19 @@ class Shard(persistent.Persistent):
         if self.returned is None:
             self.returned = Length()
         self.returned.change(1)
+
+    def is_shared(self):
+        """Return whether another process takes jobs out these days."""
+        if self.taken is not None and self._v_taken not in (None, self.taken()):
+            self._v_shared = clock.micros()
+        return abs(clock.micros() - self._v_shared) < BUSY
+
+    def note_taken(self):
+        """Take note that one job was taken out."""
+        if self.taken is None:
+            self.taken = Length()
+        self.taken.change(1)
+        self._v_taken = self.taken()
 
     def is_crowded(self, name):
         """Return whether another process puts in the line *name* these days.
@@ -242,6 +217,8 @@ class Lines(persistent.Persistent):
         if number is None or self._v_together >= TOGETHER:
             # Jobs that were put together are claimed together: a thread that
             # keeps to a shard lets claims write few of them.
+            if number is not None:
+                _habit.go_on(len(self.shards))
             number, self._v_together = self._choose(name), 0
             current.set_data(self, number)
         self._v_together += 1
@@ -284,7 +261,7 @@ class Lines(persistent.Persistent):
         """
         limit = timekeys.until(now)
         for shard in shards:
-            if not shard.length():
+            if not shard.count:
                 continue
             for name, line in shard.lines.items():
                 scheduled, _names, *missing = name
@@ -292,42 +269,50 @@ class Lines(persistent.Persistent):
                     yield Head((shard.number, name), line,
                                limit if scheduled else None, memory, later)
 
+    def _shards(self):
+        """Iterate over the shards with jobs."""
+        return (shard for shard in self.shards if shard.count)
+
     def _lines(self):
         """Iterate over the names and trees of the lines of shards with jobs."""
-        for shard in self.shards:
-            if shard.length():
-                yield from shard.lines.items()
+        for shard in self._shards():
+            yield from shard.lines.items()
 
-    def next_due(self, after=None):
+    def next_due(self, after=None, patience=()):
         """Return when the next scheduled job falls due, in microseconds, or None.
 
         Where the moment *after* is given, none that is due by then counts: if it was
-        not claimed, something is in its way.
+        not claimed, something is in its way.  *patience*, if given, tells for each
+        shard after how many seconds a job in it counts as due.
         """
         start = None if after is None else timekeys.until(after)
-        firsts = [_first_key(line, start) for name, line in self._lines() if name[0]]
-        first = min((key for key in firsts if key is not None), default=None)
-        return None if first is None else timekeys.split(first)[0]
+        found = []
+        for shard in self._shards():
+            firsts = [gaps.first_key(line, start)
+                      for name, line in shard.lines.items() if name[0]]
+            later = round(1e6 * patience[shard.number]) if patience else 0
+            found += [timekeys.split(key)[0] + later for key in firsts if key is not None]
+        return min(found, default=None)
 
     def __iter__(self):
-        ways = [_live(line) for _name, line in self._lines()]
+        ways = [gaps.live(line) for _name, line in self._lines()]
         for _key, job in heapq.merge(*ways, key=_by_key):
             yield job
 
     def last(self):
         """Return the last job.  Raise IndexError where there is none."""
         ends = [(key, job) for _name, line in self._lines()
-                for key, job in _ending(line)]
+                for key, job in gaps.ending(line)]
         if not ends:
             raise IndexError('the queue is empty')
         return max(ends, key=_by_key)[1]
 
     def signs(self):
-        """Return the object ids of what changes whenever a job is put."""
+        """Return, for each shard, the object id of what changes whenever a job is put."""
         return [shard.length._p_oid for shard in self.shards]
 
     def __len__(self):
-        return sum(shard.length() for shard in self.shards)
+        return sum(shard.count for shard in self.shards)
 
 
 def _line_name(rank, job):
@@ -352,7 +337,7 @@ class Bucket:
 
     @property
     def _data(self):
-        return tuple(job for _key, job in _live(self._shard.lines[self._name]))
+        return tuple(job for _key, job in gaps.live(self._shard.lines[self._name]))
 
     @_data.setter
     def _data(self, jobs):

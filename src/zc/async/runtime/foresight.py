@@ -38,9 +38,9 @@ class Foresight:
         """See to what tells whether there are jobs in *shards*, and to their lines."""
         if self._pays:
             fetch(shards)
-            fetch(shard.length for shard in shards)
+            fetch(each for shard in shards for each in shard.counters)
             # those of the others are not read, and would be asked for each time
-            fetch(line for shard in shards if shard.length()
+            fetch(line for shard in shards if shard.count
                   for line in shard.lines.values())
 
     def jobs(self, read_calls=False):

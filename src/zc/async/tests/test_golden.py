@@ -52,7 +52,7 @@ CLASSES = {
     'zc.async.model.completed.Day': 'before count jobs start',
     'zc.async.model.completed.Page': 'before jobs',
     'zc.async.model.lines.Lines': 'shards',
-    'zc.async.model.lines.Shard': 'length lines number returned',
+    'zc.async.model.lines.Shard': 'length lines number returned taken',
     'zc.async.model.liveness.Activation': 'generation micros owner process',
     'zc.async.model.liveness.Ping': 'count micros',
     'zc.async.model.parking.Parked': '_data _keys _len parent',

@@ -5,6 +5,7 @@ from unittest import mock
 from . import contracts
 from .. import clock
 from .. import timekeys
+from ..model import gaps
 from ..model import lines
 from ..model.lines import Lines
 from .contracts import MINUTE
@@ -186,13 +187,68 @@ class TheLines(contracts.InWorld, unittest.TestCase):
         self.assertIs(self.lines.last(), first)
 
     def test_gaps_are_swept_out(self):
-        items = [self.add(str(number)) for number in range(3 * lines.GAPS)]
+        items = [self.add(str(number)) for number in range(3 * gaps.GAPS)]
         for item in items:
             self.lines.discard(item)
         line = self.lines.shards[0].lines[False, ()]
-        self.assertLessEqual(len(line), lines.GAPS + 1)
+        self.assertLessEqual(len(line), gaps.GAPS + 1)
         self.assertEqual(self.names(), [])
         self.assertEqual(len(self.lines), 0)
+
+
+class WhatIsWatched(contracts.InWorld, unittest.TestCase):
+    """Who waits for jobs is woken by puts, not by claims."""
+
+    def changed(self):
+        """Commit; return how many of what is watched that changes."""
+        shards = self.queue._lines.shards
+        found = sum(bool(shard.length._p_changed) for shard in shards)
+        self.assertEqual(self.queue.signs(), [shard.length._p_oid for shard in shards])
+        self.client.commit()
+        return found
+
+    def test_a_put_changes_it(self):
+        self.put()
+        self.assertEqual(self.changed(), 1)
+
+    def test_a_job_that_is_put_back_does(self):
+        self.put()
+        job = self.queue.claim()
+        self.client.commit()
+        self.queue.restore(job)
+        self.assertEqual(self.changed(), 1)
+
+    def test_a_claim_does_not(self):
+        self.put()
+        self.client.commit()
+        self.assertIsNotNone(self.queue.claim())
+        self.assertEqual(self.changed(), 0)
+
+    def test_a_put_and_a_claim_do_not_meet_in_a_counter(self):
+        for _number in range(3):
+            self.put()
+        self.client.commit()
+        self.queue.claim()
+        shard, = [one for one in self.queue._lines.shards if one.taken()]
+        self.assertTrue(shard.taken._p_changed)
+        self.assertFalse(shard.length._p_changed)
+        self.assertEqual((len(self.queue), shard.length(), shard.taken()), (2, 3, 1))
+
+    def test_jobs_of_a_queue_that_was_made_before_are_counted(self):
+        for _number in range(3):
+            self.put()
+        self.client.commit()
+        for shard in self.queue._lines.shards:
+            del shard.taken
+        self.client.commit()
+        self.client.connection.cacheMinimize()
+        self.assertEqual(len(self.queue), 3)
+        self.queue.claim()
+        self.client.commit()
+        self.assertEqual(len(self.queue), 2)
+        self.queue.claim(), self.queue.claim()
+        self.assertEqual(len(self.queue), 0)
+        self.assertIsNone(self.queue.claim())
 
 
 class OldClients(contracts.InWorld, unittest.TestCase):

@@ -3,6 +3,7 @@
 Hypothesis makes up what happens, in any order, in two connections that take
 turns; after each step both must tell the same story.
 """
+import contextlib
 import copy
 import dataclasses
 import logging
@@ -29,6 +30,7 @@ from ..job import Job
 from ..model import callbacks
 from ..model import execution
 from ..model import parking
+from ..model import gaps
 from ..model import lines
 from ..model import recovery
 from ..model import status
@@ -107,8 +109,9 @@ class QueueMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self):
         self.shard = Shard()
-        self.patch = mock.patch.multiple(lines, _habit=self.shard, GAPS=2)
-        self.patch.start()
+        self.patch = contextlib.ExitStack()
+        self.patch.enter_context(mock.patch.object(lines, '_habit', self.shard))
+        self.patch.enter_context(mock.patch.multiple(gaps, GAPS=1, SHARED=2))
         self.world = contracts.World()
         for UUID in (FIRST, SECOND_ONE):
             self.world.add_dispatcher(UUID, size=1000)
@@ -126,7 +129,7 @@ class QueueMachine(RuleBasedStateMachine):
     def teardown(self):
         if hasattr(self, 'world'):
             self.world.close()
-            self.patch.stop()
+            self.patch.close()
 
     # Help
 

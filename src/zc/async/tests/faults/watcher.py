@@ -111,8 +111,8 @@ class Watcher:
                 places[job].append('line')
                 if job._order != key or job.status not in (PENDING, CALLBACKS):
                     self._problem(job, f'is {job.status} in a line')
-        if shard.length() != count:
-            self.model.problem(f'a shard of {count} jobs counts {shard.length()}')
+        if shard.count != count:
+            self.model.problem(f'a shard of {count} jobs counts {shard.count}')
 
     def _look_at_agent(self, UUID, agent, places):
         for job in agent:
