@@ -32,7 +32,7 @@ _by_key = operator.itemgetter(0)
 
 #: Jobs of one transaction that are put in one shard before the next is taken: of
 #: a thousand, each of many dispatchers is to find its share.
-TOGETHER = 1000
+TOGETHER = 100
 #: Microseconds for which a shard counts as used by another process after its put, or
 #: after that was seen to take a job.
 BUSY = 1_000_000

@@ -80,6 +80,11 @@ class Head:
         due, *rest = timekeys.split(key)
         return timekeys.make(due + self.later, *rest)
 
+    @property
+    def following(self):
+        """The key of the job after this one, or None where that is not known yet."""
+        return next((key for key, job in reversed(self._ahead) if job is not None), None)
+
     def upcoming(self):
         """Iterate over the order and the job of this one and of the next few."""
         yield self.order, self.job

@@ -6,6 +6,7 @@ that was claimed before.
 import collections
 import contextlib
 import itertools
+import math
 
 from .. import clock
 from ..model import parking
@@ -20,6 +21,8 @@ from .refusals import STRIDE
 
 #: Filters, and queues, that are remembered.
 _FILTERS, _QUEUES = 16, 100
+#: Refusals in a row before it is looked further behind, after that was done elsewhere.
+_LEAST = 10
 
 
 class Claims(parking.Claimant):
@@ -73,7 +76,7 @@ class Claims(parking.Claimant):
         for refusals in self._refusals.values():
             refusals.undo()
         for places in self._places.values() if self._failed else ():
-            places.count_again()
+            places.met_conflict(self._turn_time())
         self._failed = True
         self.poll = poll
         self._again = self._filter = None
@@ -140,9 +143,19 @@ class Claims(parking.Claimant):
                 self._places.popitem(last=False)
         return self._places[queue._p_oid]
 
-    def others(self, places, heads):
-        """Iterate over those of *heads*, others', from which jobs may be taken."""
-        for found in places.others(heads, self._turn_time()):
+    def patience(self, queue):
+        """Return for how many seconds the jobs of each shard are left to others."""
+        places = self.places(queue)
+        if places is None:
+            return [0] * len(queue._lines.shards)
+        return places.patience(queue, self._turn_time())
+
+    def others(self, places, heads, memory):
+        """Iterate over those of *heads*, others', from which jobs may be taken.
+
+        *memory* is that of the heads.
+        """
+        for found in places.others(heads, self._turn_time(), memory):
             if isinstance(found, float):
                 self.look_again(found)
             else:
@@ -171,11 +184,13 @@ class _Look:
         self._claims = claims
         self._queue = queue
         self._refusals = refusals
+        self._memory = EVERYTHING if refusals is None else refusals
         self._now = now
         self._ahead = ahead
         self._changes = queue._lines._v_changes
         self._latest = None    # (place, key, head) given last, unless it was refused
         self._streaks = collections.Counter()
+        self._stride = STRIDE
         self._given = 0.0
         self._places, self._own, self._others = None, (), ()
         self._foresee = claims.foresight.jobs(refusals is not None)
@@ -211,7 +226,10 @@ class _Look:
         refusals.refuse(place, key, head is not None and head.skipped)
         if head is not None and not head.skipped:
             self._streaks[place] += 1
-            if self._streaks[place] == STRIDE:
+            if self._streaks[place] >= self._stride:
+                # once a streak; and those put together stand in other shards, too
+                self._streaks[place] = -math.inf
+                self._stride = max(_LEAST, self._stride // 2)
                 refusals.look_behind(head)
                 self._go_on()
 
@@ -258,12 +276,13 @@ class _Look:
         own = [*self._heads(own), *filter(_is_limited, self._heads(others))]
         if others and places.is_fair():
             older = list(self._claims.others(
-                places, self._unlimited(others, UNFAIR * 1_000_000)))
+                places, self._unlimited(others, UNFAIR * 1_000_000), self._memory))
             self._own = own
             yield own + older
             return
         yield own
-        for head in self._claims.others(places, self._unlimited(others)):
+        for head in self._claims.others(
+                places, self._unlimited(others), self._memory):
             yield [head]
 
     def _unlimited(self, shards, later=0):
@@ -271,9 +290,8 @@ class _Look:
 
     def _heads(self, shards, later=0):
         self._claims.foresight.shards(shards)
-        memory = EVERYTHING if self._refusals is None else self._refusals
         return self._queue._lines.heads(
-            shards, self._now, self._claims.lacks, memory, later)
+            shards, self._now, self._claims.lacks, self._memory, later)
 
 
 def _is_limited(head):

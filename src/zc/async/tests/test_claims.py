@@ -8,6 +8,7 @@ from unittest import mock
 from ZODB.POSException import ConflictError
 
 from . import contracts
+from .. import chance
 from .. import clock
 from .. import timekeys
 from ..agent import Agent
@@ -491,6 +492,9 @@ class Several(InTurns, unittest.TestCase):
         self.other = self.client.agent(SECOND_ONE)
         self.client.commit()
         self.others = Claims(services(SECOND_ONE, True), lambda: 0.001)
+        patch = mock.patch.object(places, 'NEW', 0)
+        patch.start()
+        self.addCleanup(patch.stop)
 
     def put_in(self, number, count=1, first=0, **options):
         """Put *count* jobs in the shard *number*; their arguments count on."""
@@ -592,6 +596,73 @@ class Several(InTurns, unittest.TestCase):
         self.client.commit()
         self.assertEqual(self.numbers(fail=True), [0])
 
+    def test_one_that_takes_elsewhere_is_left_what_is_his(self):
+        self.put_in(1)
+        self.put_in(3, 3)
+        mine, theirs = self.claims, self.others
+
+        def taken():
+            self.claims = mine
+            return self.numbers()
+
+        self.assertEqual(taken(), [])
+        self.world.clock.advance(0.04 * SECOND)
+        self.claims = theirs
+        self.put_in(5)
+        self.assertEqual(self.numbers(1, agent=self.other), [1])
+        self.assertEqual(taken(), [])
+        self.world.clock.advance(0.04 * SECOND)
+        self.assertEqual(taken(), [], 'he has taken one just now')
+        self.world.clock.advance(0.06 * SECOND)
+        self.assertEqual(taken(), [3, 3, 3, 5])
+
+    def test_one_that_comes_back_to_his_own_is_left_them(self):
+        self.put_in(1, 9)
+        mine, theirs = self.claims, self.others
+        self.assertEqual(self.turn(1), [])
+        self.world.clock.advance(0.06 * SECOND)
+        self.assertEqual(self.turn(1), [(1, 0)])
+        self.assertEqual(self.turn(1), [(1, 1)], 'he has not come yet')
+        self.claims = theirs
+        self.assertEqual(self.turn(2, agent=self.other), [(1, 2), (1, 3)])
+        self.claims = mine
+        self.assertEqual(self.turn(1), [])
+
+    def test_after_a_conflict_others_jobs_are_left_to_them_for_a_moment(self):
+        self.put_in(1)
+        self.assertEqual(self.numbers(), [])
+        self.world.clock.advance(0.06 * SECOND)
+        self.assertEqual(self.numbers(fail=True), [1])
+        self.put_in(0)
+        self.assertEqual(self.numbers(), [0])
+        self.assertGreater(self.claims.again, clock.micros())
+        self.world.clock.advance(0.2 * SECOND)
+        self.assertEqual(self.numbers(), [1])
+
+    def test_a_shard_that_has_become_ours_is_left_for_a_moment(self):
+        with mock.patch.object(places, 'NEW', 0.2):
+            self.claims = Claims(services(FIRST, True), lambda: 0)
+            self.put_in(0)
+            self.assertEqual(self.numbers(), [])
+            self.assertGreater(self.claims.again, clock.micros())
+            self.world.clock.advance(0.2 * SECOND)
+            self.assertEqual(self.numbers(), [0])
+
+    def test_one_that_was_ours_before_is_not(self):
+        self.other.parent.deactivate()
+        self.client.commit()
+        with mock.patch.object(places, 'NEW', 0.2):
+            self.claims = Claims(services(FIRST, True), lambda: 0)
+            self.put_in(0)
+            self.put_in(1)
+            self.assertEqual(self.numbers(), [0, 1])
+            self.other.parent.activate()
+            self.client.commit()
+            self.world.clock.advance(0.01 * SECOND)
+            self.put_in(0)
+            self.put_in(1)
+            self.assertEqual(self.numbers(), [0])
+
     def test_polls_far_apart_wait_for_nobody(self):
         self.claims = Claims(services(), lambda: 0)
         self.put_in(1)
@@ -644,3 +715,14 @@ class Puts(InTurns, unittest.TestCase):
         self.assertEqual([self.shard_of(job) for job in jobs],
                          [0] * 5 + [1] * 5 + [2] * 2)
         self.assertEqual([job.args[0] for job in self.queue], list(range(12)))
+
+    def test_it_uses_one_after_the_other_and_the_next_goes_on_there(self):
+        with mock.patch.object(lines, '_habit', chance.Habit()), \
+                mock.patch.object(lines, 'TOGETHER', 5):
+            found = []
+            for count in (12, 1):
+                found += [self.shard_of(self.put(nothing, 1)) for _number in range(count)]
+                self.client.commit()
+        first = found[0]
+        self.assertEqual([(number - first) % 16 for number in found],
+                         [0] * 5 + [1] * 5 + [2] * 2 + [2])

@@ -251,6 +251,30 @@ class WhatIsWatched(contracts.InWorld, unittest.TestCase):
         self.assertIsNone(self.queue.claim())
 
 
+class Shared(contracts.InWorld, unittest.TestCase):
+    """A shard knows whether another process takes jobs out of it, too."""
+
+    def take(self, client):
+        client.begin()
+        shard = client.queue._lines.shards[0]
+        shared = shard.is_shared()
+        self.assertIsNotNone(client.queue.claim())
+        client.commit()
+        return shared
+
+    def test_while_another_does(self):
+        with mock.patch.object(lines, '_habit', mock.Mock(below=lambda limit: 0)):
+            for _number in range(9):
+                self.put()
+            self.client.commit()
+        other = self.world.open()
+        self.assertEqual([self.take(self.client) for _number in range(3)], [False] * 3)
+        self.take(other)
+        self.assertEqual([self.take(self.client) for _number in range(2)], [True] * 2)
+        self.world.clock.advance(2 * lines.BUSY / 1e6 * contracts.SECOND)
+        self.assertFalse(self.take(self.client))
+
+
 class OldClients(contracts.InWorld, unittest.TestCase):
     """``queue._queue._data``: buckets whose ``_data`` can be assigned."""
 

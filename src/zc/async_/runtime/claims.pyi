@@ -4,6 +4,7 @@ import contextlib
 from ..model import parking
 _FILTERS: Any
 _QUEUES: Any
+_LEAST: int
 class Claims(parking.Claimant):
     def __init__(self, services, turn_time) -> None: ...
     @property
@@ -22,7 +23,8 @@ class Claims(parking.Claimant):
     def ahead(self): ...
     def _memory(self, key, queue, filter): ...
     def places(self, queue): ...
-    def others(self, places, heads): ...
+    def patience(self, queue): ...
+    def others(self, places, heads, memory): ...
     def look_again(self, seconds): ...
     @property
     def again(self): ...
@@ -54,11 +56,13 @@ class _Look:
     _claims: Any
     _queue: Any
     _refusals: Any
+    _memory: Any
     _now: Any
     _ahead: Any
     _changes: Any
     _latest: Any
     _streaks: Any
+    _stride: Any
     _given: Any
     _places: Any
     _own: Any
