@@ -61,8 +61,9 @@ class Survey:
 
         The sizes are those of the agents, and the keys of their jobs, by
         ``(queue name, agent name)``; the strays are tickets for jobs that are
-        in an agent and in no worker's hands; the signs are the ids, by database
-        name, of what is changed when a job is put.  Commits.
+        in an agent and in no worker's hands; the signs are, by database name, the
+        ids of what is changed when a job is put, and for how many seconds it is left
+        to others then.  Commits.
         """
         manager = transaction.TransactionManager(explicit=True)
         connection = self._services.db.open(transaction_manager=manager)
@@ -74,8 +75,8 @@ class Survey:
                 agents = self._enrol(queue, joined)
                 if agents is not None:
                     recovery.take_left(queue)
-                signs.setdefault(queue._p_jar.db().database_name, set()).update(
-                    queue.signs())
+                signs.setdefault(queue._p_jar.db().database_name, {}).update(
+                    zip(queue.signs(), self._turns.patience(queue)))
                 for agent in self._agents(agents):
                     sizes[queue.name, agent.name] = agent.size, tuple(
                         (job._p_oid, job._p_jar.db().database_name) for job in agent)

@@ -198,6 +198,13 @@ class Turns:
             ticket.thread)
             for ticket in list(self._hands.values()) if ticket.thread is not None]
 
+    def patience(self, queue):
+        """Return for how many seconds the jobs of each shard are left to others.
+
+        While a turn is taken.
+        """
+        return self._claims.patience(queue)
+
     def dropped(self, job, database_name):
         """Return whether this attempt at *job* ended in nothing here."""
         return self._dropped.get((database_name, job._p_oid)) == job._attempt
@@ -359,7 +366,7 @@ class Turns:
             claimed, due, now = [], [], clock.micros()
             for queue in queues.values() if claim or pings else ():
                 claimed += self._serve(queue, claim, pings, failed)
-                due.append(queue._lines.next_due(now))
+                due.append(queue._lines.next_due(now, self.patience(queue)))
             self._claims.foresight.calls(job for job, _agent, _ahead in claimed)
             due.append(self._claims.again)
             self._next_due = min((one for one in due if one is not None), default=None)

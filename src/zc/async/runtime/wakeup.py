@@ -55,13 +55,20 @@ class Wakeup:
         self._watch.stop()
 
     def concern(self, signs):
-        """Be woken by changes of *signs*: object ids by database name."""
+        """Be woken by changes of *signs*; see `Watch.concern`."""
         if self.running:
             self._watch.concern(signs)
 
-    def wake(self):
-        """Claim soon.  Any thread; does not block."""
-        if self.running and not self._woken and not self._is_own():
+    def wake(self, seconds=0):
+        """Claim soon, or in so many *seconds*.  Any thread; does not block.
+
+        Later is for work that other dispatchers are to take first: they are many.
+        """
+        if not self.running or self._is_own():
+            return
+        if seconds:
+            self.due_next(clock.micros() + round(1e6 * seconds))
+        elif not self._woken:
             self._woken = True
             self._reactor.callFromThread(self._claim_woken)
 
@@ -99,7 +106,10 @@ class Wakeup:
         if not self.running:
             return
         try:
-            if self._watch.look():
+            seconds = self._watch.look()
+            if seconds:
+                self.wake(seconds)
+            elif seconds is not None:
                 self._claim_once()
         finally:
             pause = LOOK_TOLD if self._watch.told else LOOK

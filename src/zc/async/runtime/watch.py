@@ -27,21 +27,29 @@ class _Ear:
     """Stands among the instances of a storage's adapter."""
 
     def __init__(self, heard):
-        self.signs = frozenset()
+        self.signs = {}
         self._heard = heard
 
     def _invalidate(self, tid, oids):
         # called with the storage's locks held
-        if not self.signs.isdisjoint(oids):
-            self._heard()
+        seconds = _patience(self.signs, oids)
+        if seconds is not None:
+            self._heard(seconds)
 
     def _invalidateCache(self):
         # after a reconnection: anything may have happened
-        self._heard()
+        self._heard(0)
+
+
+def _patience(signs, oids):
+    """Return the least of the seconds that *signs* tell of those of *oids*, or None."""
+    return min((signs[oid] for oid in signs.keys() & oids), default=None)
 
 
 class Watch:
     """Calls *heard* when one of the signs is changed.  Any thread calls it.
+
+    It is given for how many seconds that may be left to other processes.
 
     `start`, `concern`, `look` and `stop` are for the reactor's thread.  ``away`` says
     whether the latest look found a database away.
@@ -68,14 +76,14 @@ class Watch:
                     adapter._instances.add(ear)
                 self._ears[name] = adapter, ear
             else:
-                self._instances[name] = adapter.new_instance(), frozenset()
+                self._instances[name] = adapter.new_instance(), {}
                 line = bell.line_of(db)
                 if line is not None:
                     self._listeners[name] = Listener(line, self._hear_note)
 
     def _hear_note(self):
         self._noted = True
-        self._heard()
+        self._heard(0)  # a note does not say what was changed
 
     @property
     def deaf(self):
@@ -94,15 +102,22 @@ class Watch:
                    for name in self._instances)
 
     def concern(self, signs):
-        """Listen for changes of *signs*: object ids by database name."""
+        """Listen for changes of *signs*.
+
+        By database name, these are object ids with the seconds for which a change of
+        them may be left to other processes.
+        """
         for name, (_adapter, ear) in self._ears.items():
-            ear.signs = frozenset(signs.get(name, ()))
+            ear.signs = dict(signs.get(name, ()))
         for name, (instance, _signs) in self._instances.items():
-            self._instances[name] = instance, frozenset(signs.get(name, ()))
+            self._instances[name] = instance, dict(signs.get(name, ()))
 
     def look(self):
-        """Return whether a sign was changed, in databases that must be asked."""
-        found = self.away = False
+        """Return for how many seconds may be left to others what was changed, or None.
+
+        Of databases that must be asked.  None: no sign was changed.
+        """
+        found, self.away = [], False
         for instance, signs in self._instances.values():
             try:
                 changed = instance.poll_invalidations()
@@ -112,12 +127,12 @@ class Watch:
                 self.away = True
                 log.trace.debug('database away: %s', describe.safe_repr(error))
                 continue
-            if changed is None or not signs.isdisjoint(changed):
-                found = True
+            found.append(0 if changed is None else _patience(signs, changed))
+        found = [seconds for seconds in found if seconds is not None]
         if found and not self._noted:
             self._untold = clock.monotonic()
         self._noted = False
-        return found
+        return min(found, default=None)
 
     def stop(self):
         """Listen no longer.  Never raises."""

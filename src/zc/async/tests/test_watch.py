@@ -92,19 +92,19 @@ class Notes(unittest.TestCase):
     def setUp(self):
         self.clock = contracts.StoppedClock()
         self.addCleanup(clock.install, clock.install(self.clock))
-        self.watch = Watch(mock.Mock(), lambda: None)
+        self.watch = Watch(mock.Mock(), lambda seconds: None)
         self.instance = Instance((SIGN,), (SIGN,), (), ())
-        self.watch._instances[''] = self.instance, {SIGN}
+        self.watch._instances[''] = self.instance, {SIGN: 0}
         self.listener = self.watch._listeners[''] = mock.Mock(works=True)
 
     def test_a_note_told_of_what_is_found(self):
         self.watch._hear_note()
-        self.assertTrue(self.watch.look())
+        self.assertEqual(self.watch.look(), 0)
         self.assertTrue(self.watch.told)
 
     def test_none_did(self):
         self.assertTrue(self.watch.told)
-        self.assertTrue(self.watch.look())
+        self.assertEqual(self.watch.look(), 0)
         self.assertFalse(self.watch.told)
         self.clock.advance((UNTOLD - 1) * contracts.SECOND)
         self.assertFalse(self.watch.told)
@@ -133,5 +133,5 @@ class Notes(unittest.TestCase):
         self.assertFalse(self.watch.told)
 
     def test_not_all_tell(self):
-        self.watch._instances['other'] = Instance(()), set()
+        self.watch._instances['other'] = Instance(()), {}
         self.assertFalse(self.watch.told)
