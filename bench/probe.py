@@ -6,32 +6,44 @@ waits for its predecessor, and counted if it handed out any job.
 """
 import itertools
 import sys
+import threading
 import time
 
 from zc.async_.dispatcher import Dispatcher
+from zc.async_.model.outcomes import UNTOUCHED
 from zc.async_.queue import Queue
 from zc.async_.runtime.turns import Turns
 
 
 class Probe:
-    """What was seen in this process since it was made, for the database *db*."""
+    """What was seen in this process since it was made, for the database *db*.
 
-    def __init__(self, db):
+    Once the outcomes of *count* jobs are stored, if it is given one, ``enough`` is set,
+    and what comes afterwards is not seen any more: whoever waits for that is woken
+    late, and the more so the more there is to do still.
+    """
+
+    def __init__(self, db, count=None):
+        self._count, self._stored, self.enough = count, 0, threading.Event()
         self._loads, self._fetched = itertools.count(), itertools.count()
         self._is_zeo = type(db.storage).__module__.startswith('ZEO.')
         self._handed = 0
         self._turns, self._choices = [], []
+        self._found = None  # what was seen until it was enough
         self.ended = time.perf_counter()  # of the latest turn that stored or claimed
         self._count_loads(db)
         self._count_turns()
 
     def found(self, conflicts):
         """Return all, with the dispatcher's *conflicts*, for one answer."""
+        return {**(self._found or self._seen()), 'conflicts': conflicts.total,
+                'conflicts_of': [(one.class_name, one.count)
+                                 for one in conflicts.worst(5)]}
+
+    def _seen(self):
         found = {'loads': next(self._loads), 'claims': self._handed,
-                 'conflicts': conflicts.total,
-                 'conflicts_of': [(one.class_name, one.count)
-                                  for one in conflicts.worst(5)],
-                 'turns': self._turns, 'choices': self._choices}
+                 'stored': self._stored, 'process_cpu': cpu(),
+                 'turns': list(self._turns), 'choices': list(self._choices)}
         if self._is_zeo:
             found['fetched'] = next(self._fetched)
         return found
@@ -76,6 +88,7 @@ class Probe:
 
     def _count_turns(self):
         take, hand_out, claim = Turns.take, Dispatcher.hand_out, Queue.claim
+        release = Turns._release
 
         def timed_take(turns, *args, **options):
             with turns.turn:
@@ -86,8 +99,14 @@ class Probe:
                 finally:
                     if self._handed > before:
                         self._turns.append(time.perf_counter() - start)
-                    if stores or self._handed > before:
+                    if (stores or self._handed > before) and not self._found:
                         self.ended = time.perf_counter()
+                        self._look_whether_enough()
+
+        def counted_release(turns, batch):
+            self._stored += sum(outcome is not None and outcome.value is not UNTOUCHED
+                                for _ticket, outcome in batch)
+            return release(turns, batch)
 
         def counted_hand_out(dispatcher, ticket):
             self._handed += 1
@@ -101,4 +120,14 @@ class Probe:
             return job
 
         Turns.take, Dispatcher.hand_out = timed_take, counted_hand_out
-        Queue.claim = timed_claim
+        Queue.claim, Turns._release = timed_claim, counted_release
+
+    def _look_whether_enough(self):
+        if self._count is not None and self._stored >= self._count:
+            self._found = self._seen()
+            self.enough.set()
+
+
+def cpu():
+    """Return the seconds of processor time that this process has taken."""
+    return time.process_time()

@@ -48,9 +48,10 @@ class Backlog(Measure):
             poll_interval=plan.poll_interval, size=plan.size, filter=self.filter)
         # what it did more than it was to do is put again
         put(store, 'tick', answer['done'] - first)
-        return {'value': first / answer['seconds'], 'job': 'tick', 'jobs': first,
-                'size': plan.size, 'workers': 1, 'backlog': self._waiting(plan),
-                **seen([answer], answer['done'])}
+        return {'value': answer['stored'] / answer['seconds'], 'job': 'tick',
+                'jobs': first, 'size': plan.size, 'workers': 1,
+                'backlog': self._waiting(plan),
+                **seen([answer], answer['stored'])}
 
 
 class Behind(Backlog):

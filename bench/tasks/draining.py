@@ -1,11 +1,10 @@
 """Tasks that work a backlog off."""
-import os
 import time
 
 import transaction
 
 from bench import jobs
-from bench import work
+from bench.probe import cpu
 from bench.probe import Probe
 from bench.tasks.common import agents_of
 from bench.tasks.common import connected
@@ -24,42 +23,41 @@ def drain(store, kind, count, poll_interval, size):
     """Work off a backlog of *count* jobs of *kind*, and say how long that took."""
     with opened(store) as db:
         probe = Probe(db)
-        cpu, start = _cpu(), time.perf_counter()
+        cpu_before, start = cpu(), time.perf_counter()
         with working(db, poll_interval, size) as running, connected(db) as connection:
             _wait_until(lambda: running.idle and not any(left(connection)),
                         running, connection, count)
-            seconds, cpu = probe.ended - start, _cpu() - cpu
+            seconds, spent = probe.ended - start, cpu() - cpu_before
             found = probe.found(running.conflicts)
         with connected(db) as connection:
             jobs.check(connection, kind, count)
-    say(seconds=seconds, cpu=cpu, **found)
+    say(seconds=seconds, cpu=spent, **found)
 
 
 def drain_some(store, count, poll_interval, size, filter):
-    """Work off the first *count* jobs `work.tick`, and say how long that took.
+    """Work off the first *count* jobs, and say how long that took.
 
-    *filter* is the agent's, by its name in `work`, or None.
+    It ends when their outcomes are stored; what is done until the process has come to
+    an end is put again afterwards.  *filter* is the agent's, by its name in `work`, or
+    None.
     """
-    work.tell_after(count)
     with opened(store) as db:
-        probe = Probe(db)
+        probe = Probe(db, count)
         with connected(db) as connection:
             before, done_before = sum(left(connection)), _completed(connection)
-        cpu, start = _cpu(), time.perf_counter()
+        cpu_before, start = cpu(), time.perf_counter()
         with working(db, poll_interval, size, filter) as running:
-            with connected(db) as connection:
-                if not work.enough.wait(LIMIT + count / SLOWEST):
+            if not probe.enough.wait(LIMIT + count / SLOWEST):
+                with connected(db) as connection:
                     _give_up(running, connection)
-                _wait_until(lambda: sum(left(connection)) <= before - count,
-                            running, connection, count)
-                seconds, cpu = time.perf_counter() - start, _cpu() - cpu
-                found = probe.found(running.conflicts)
+            found = probe.found(running.conflicts)
         with connected(db) as connection:
             done = _completed(connection) - done_before
             if done + sum(left(connection)) != before:
                 raise SystemExit(f'{before} jobs waited, {done} were done, and '
                                  f'{sum(left(connection))} are left')
-    say(seconds=seconds, cpu=cpu, done=done, **found)
+    say(seconds=probe.ended - start, cpu=found['process_cpu'] - cpu_before, done=done,
+        **found)
 
 
 def work_with_others(store, poll_interval, size):
@@ -68,16 +66,12 @@ def work_with_others(store, poll_interval, size):
         probe = Probe(db)
         say()
         wait_for_a_line()
-        cpu = _cpu()
+        cpu_before = cpu()
         with working(db, poll_interval, size) as running:
             wait_for_a_line()
             found = probe.found(running.conflicts)
-            cpu = _cpu() - cpu
-    say(cpu=cpu, **found)
-
-
-def _cpu():
-    return sum(os.times()[:2])
+            spent = cpu() - cpu_before
+    say(cpu=spent, **found)
 
 
 def _completed(connection):
