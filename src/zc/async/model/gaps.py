@@ -11,6 +11,8 @@ import itertools
 
 from BTrees.OOBTree import OOBTree
 
+from .walk import items
+
 #: Leaves in a row with nothing but a gap that are left before they are swept out.
 GAPS = 4
 #: How many times as many are left where others take jobs just now: their commits fail.
@@ -19,7 +21,7 @@ SHARED = 8
 
 def live(line, limit=None, start=None):
     """Iterate over keys and jobs of *line*, those from *start* up to the key *limit*."""
-    for key, job in line.items(start, limit):
+    for key, job in items(line, start, limit):
         if job is not None:
             yield key, job
 

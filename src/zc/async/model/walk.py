@@ -10,6 +10,32 @@ PAGE = 16
 _FRONT_END = timekeys.until(0)
 
 
+def items(line, start=None, limit=None):
+    """Iterate over keys and jobs of *line*, those from *start* up to the key *limit*.
+
+    From the first on, where *start* is None, leaf by leaf: a range of a tree is looked
+    up at both of its ends, and the end of a long line is nothing to whoever works at
+    its head.
+    """
+    if start is not None:
+        yield from line.items(start, limit)
+        return
+    for leaf in leaves(line, limit):
+        yield from leaf
+
+
+def leaves(line, limit):
+    """Iterate over the leaves of *line* from the first, as lists of keys and jobs.
+
+    Meanwhile jobs may be taken out of it.
+    """
+    leaf = line._firstbucket
+    while leaf is not None:
+        found = list(leaf.items(None, limit))
+        leaf = leaf._next if len(found) == len(leaf) else None
+        yield found
+
+
 class Head:
     """The next job of one line: ``key`` and ``job``, once `step` has found it.
 
@@ -56,13 +82,23 @@ class Head:
     def _read(self):
         while self._ranges:
             after, limit = self._ranges.pop()
-            found = list(itertools.islice(
-                self.line.items(after, limit, after is not None), PAGE))
+            found = self._page(after, limit)
             if found:
                 self._ahead = found[::-1]
                 self._ranges.append((found[-1][0], limit))
                 return True
         return False
+
+    def _page(self, after, limit):
+        if after is not None:
+            return list(itertools.islice(
+                self.line.items(after, limit, True), PAGE))
+        found = []
+        for leaf in leaves(self.line, limit):
+            found += leaf
+            if any(job is not None for _key, job in leaf):
+                break
+        return found
 
     @property
     def waits(self):

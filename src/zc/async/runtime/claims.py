@@ -6,7 +6,6 @@ that was claimed before.
 import collections
 import contextlib
 import itertools
-import math
 
 from .. import clock
 from ..model import parking
@@ -17,12 +16,9 @@ from .places import Places
 from .places import UNFAIR
 from .refusals import BIT
 from .refusals import Refusals
-from .refusals import STRIDE
 
 #: Filters, and queues, that are remembered.
 _FILTERS, _QUEUES = 16, 100
-#: Refusals in a row before it is looked further behind, after that was done elsewhere.
-_LEAST = 10
 
 
 class Claims(parking.Claimant):
@@ -188,9 +184,7 @@ class _Look:
         self._now = now
         self._ahead = ahead
         self._changes = queue._lines._v_changes
-        self._latest = None    # (place, key, head) given last, unless it was refused
-        self._streaks = collections.Counter()
-        self._stride = STRIDE
+        self._latest = None    # (place, key, head) given last
         self._given = 0.0
         self._places, self._own, self._others = None, (), ()
         self._foresee = claims.foresight.jobs(refusals is not None)
@@ -209,11 +203,15 @@ class _Look:
         if refusals is not None and refusals.tired:
             self._claims.look_again(0.01)
             raise StopIteration
-        if refusals is not None and self._latest is not None:
-            # it was claimed: there are more perhaps
-            self._streaks[self._latest[0]] = 0
-        *self._latest, job = next(self._steps)
+        try:
+            *self._latest, job = next(self._steps)
+        except StopIteration:
+            if refusals is not None:
+                refusals.row = 0
+            raise
         self._given = clock.monotonic()
+        if refusals is not None:
+            refusals.give(self._latest[0])
         return self._latest[1], job
 
     def refused(self):
@@ -221,17 +219,12 @@ class _Look:
         refusals = self._refusals
         if refusals is None:
             return
-        (place, key, head), self._latest = self._latest, None
+        place, key, head = self._latest
         refusals.spend(clock.monotonic() - self._given)
         refusals.refuse(place, key, head is not None and head.skipped)
-        if head is not None and not head.skipped:
-            self._streaks[place] += 1
-            if self._streaks[place] >= self._stride:
-                # once a streak; and those put together stand in other shards, too
-                self._streaks[place] = -math.inf
-                self._stride = max(_LEAST, self._stride // 2)
-                refusals.look_behind(head)
-                self._go_on()
+        if head is not None and not head.skipped and refusals.is_in_a_row(place):
+            refusals.look_behind(head)
+            self._go_on()
 
     def _all(self):
         """Yield a place, a key, a head or None, and a job."""

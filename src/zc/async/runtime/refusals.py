@@ -8,10 +8,11 @@ refusal is remembered in this process's memory only, and not for ever:
   that are put in front are looked at always, those of the last `SETTLED` seconds are
   remembered one by one, since transactions commit in another order than they put,
   and where a job comes to stand further in front, `Shard.returned` tells.
-- After `STRIDE` refusals in a row in one line it looks further behind, by halves, for
-  one that is wanted, and goes on there.  What was left out is asked about bit by bit,
-  in a tenth of the time.  So, and only so, a job may be overtaken by others of its line
-  that the same filter accepts.
+- After `STRIDE` refusals in a row, the last `FEW` of a line among them, it looks further
+  behind in that line, by halves, for one that is wanted, and goes on there.  What was
+  left out is asked about bit by bit, in a tenth of the time; in a twenty-fifth of it
+  while jobs are found elsewhere.  So, and only so, a job may be overtaken by others of
+  its line that the same filter accepts.
 - A poll forgets all, once fifty times as much time has passed as asking took: a
   filter that changes its mind, or a job whose arguments are changed, is found then.
   A thousand refusals are forgotten at nearly every poll; a hundred thousand, of some
@@ -26,12 +27,14 @@ from ..model.call import why_unreadable
 
 #: Seconds after which nothing is expected to be put before a job.
 SETTLED = 5
-#: Refusals in a row in one line before it is looked further behind.
-STRIDE = 100
+#: Refusals in a row, and how many of them in one line, before it is looked further
+#: behind there.  Many lines with nothing that is wanted are passed as soon as few are.
+STRIDE, FEW = 100, 8
 #: Jobs asked about, and seconds, after which a claim gives up until the next.
 ASKS, SECONDS = 1000, 0.05
-#: Seconds for what was left out, and how many times as long to wait for the next bit.
-BIT, BETWEEN = 0.005, 9
+#: Seconds for what was left out, and how many times as long to wait for the next bit:
+#: where nothing was claimed since the last one, and where something was.
+BIT, BETWEEN, BUSY = 0.005, 9, 24
 #: How many times as long as it took to ask a refusal is remembered.
 REMEMBER = 50
 #: Refusals that are remembered one by one.
@@ -48,10 +51,11 @@ class Asked:
     is between them was left out.
     """
 
-    __slots__ = 'front', 'low', 'high', 'known'
+    __slots__ = 'front', 'low', 'high', 'known', 'row'
 
     def __init__(self):
         self.front = self.low = self.high = None
+        self.row = 0  # refusals in a row
         self.known = set()
 
     @property
@@ -98,6 +102,9 @@ class Refusals:
         self.lines = {}        # place -> Asked
         self.asks = 0          # since all was forgotten
         self.next_bit = None   # when to go on with what was left out, if anything
+        self.row = 0           # refusals in a row
+        self._claimed = False  # whether a job was, since the last bit
+        self._given = 0, 0, False  # the two in a row, and that, before the last job
         self._returned = {}    # number of a shard -> what its `returned` was
         self._spent = 0.0
         self._since = self._begun = clock.monotonic()
@@ -167,14 +174,23 @@ class Refusals:
         """Whether this turn has asked enough."""
         return self._count >= ASKS or clock.monotonic() - self._begun >= SECONDS
 
+    def give(self, place):
+        """Take note that a job of the line *place* is claimed, unless `refuse` follows."""
+        asked = self.lines.get(place)
+        self._given = self.row, 0 if asked is None else asked.row, self._claimed
+        self.row, self._claimed = 0, True
+        if asked is not None:
+            asked.row = 0
+
     def refuse(self, place, key, skipped=False):
-        """Take note that the job at *key* was refused.
+        """Take note that the job at *key*, given last, was refused.
 
         *skipped*: jobs before it were not looked at.
         """
         asked = self.lines.get(place)
         if asked is None:
             asked = self.lines[place] = Asked()
+        self.row, asked.row, self._claimed = self._given
         self._keep(asked)
         if (skipped or not asked.refuse(key, self._settled)) and self._room():
             asked.known.add(key)
@@ -190,6 +206,20 @@ class Refusals:
 
     def _keep(self, asked):
         self._before.setdefault(asked, asked.marks)
+
+    def is_in_a_row(self, place):
+        """Take note that another was refused at once; return whether that is enough.
+
+        It goes on in the next turn, where this one ends before all is asked about: a
+        filter that takes long is not to be slowed down by that, too.
+        """
+        asked = self.lines[place]
+        self.row += 1
+        asked.row += 1
+        if self.row < STRIDE or asked.row < FEW:
+            return False
+        asked.row = 0
+        return True
 
     def look_behind(self, head):
         """Let *head* go on where there may be a job that is wanted."""
@@ -218,6 +248,7 @@ class Refusals:
         """
         begun = self.next_bit = clock.monotonic()
         limit, later = self._count + ASKS // 4, False
+        times, self._claimed = BUSY if self._claimed else BETWEEN, False
         for place, asked in list(self.lines.items()):
             if asked.high is None:
                 continue
@@ -230,7 +261,7 @@ class Refusals:
                     break
                 spent = clock.monotonic() - begun
                 if spent >= BIT or self._count >= limit:
-                    self.next_bit = begun + spent + max(BIT, BETWEEN * spent)
+                    self.next_bit = begun + spent + max(BIT, times * spent)
                     return
                 yield place, key, job
             else:

@@ -322,6 +322,60 @@ class Memory(InTurns, unittest.TestCase):
         self.client.commit()
         self.assertEqual(self.turn(poll=True), [2])
 
+    def test_many_lines_of_nothing_that_is_wanted_are_soon_passed(self):
+        for number in range(lines.SHARDS):
+            with in_shard(number):
+                self.put_odd(200)
+        last = self.put_even()
+        self.settle()
+        found, asks = self.asks()
+        self.assertEqual(found, list(last.args))
+        self.assertLess(asks, refusals.STRIDE + lines.SHARDS * 2 * refusals.FEW)
+
+    def test_a_filter_that_takes_long_is_helped_by_looking_behind_too(self):
+        DOES.append(lambda: self.world.clock.advance(SECOND / 200))
+        with in_shard(0):
+            self.put_odd(1000)
+            last = self.put_even()
+        self.settle()
+        found = []
+        for _number in range(20):
+            found += self.turn()
+        self.assertEqual(found, list(last.args))
+
+    def test_a_line_in_which_all_was_asked_about_begins_anew(self):
+        with in_shard(0):
+            for _number in range(20):
+                self.put_odd(6)
+                self.assertEqual(self.turn(), [])
+                self.settle()
+            self.put_odd(20)
+            wanted = [*self.put_even().args]
+            self.put_odd(20)
+            wanted += self.put_even().args
+        self.assertEqual(self.turn(), wanted)
+
+    def test_what_was_left_out_has_less_time_while_jobs_are_found(self):
+        DOES.append(lambda: self.world.clock.advance(SECOND / 1000))
+        with in_shard(0):
+            self.put_odd(2000)
+            for _number in range(30):
+                self.put_even()
+        self.settle()
+        self.assertTrue(any(self.turn(5) for _number in range(20)))
+        bit = 1000 * refusals.BIT
+        self.assertAlmostEqual(self.pause_after_bit(), bit * refusals.BUSY, delta=bit)
+        self.turn()
+        self.pause_after_bit()
+        self.assertAlmostEqual(self.pause_after_bit(), bit * refusals.BETWEEN, delta=bit)
+
+    def pause_after_bit(self):
+        """Ask about a bit, claim at most one; return the milliseconds until the next."""
+        self.world.clock.advance(SECOND)
+        self.turn(1)
+        [memory] = self.claims._refusals.values()
+        return 1000 * (memory.next_bit - clock.monotonic())
+
     def test_a_quota_that_opens_brings_what_was_behind_it(self):
         quota = self.queue.quotas.create('q', 0) or self.queue.quotas['q']
         self.put_odd(300, quotas=('q',))
@@ -455,6 +509,27 @@ class NothingIsMissed(InTurns, unittest.TestCase):
             self.agent.discard(job)
             self.queue.putBack(job)
             self.client.commit()
+
+
+class LongLines(InTurns, unittest.TestCase):
+    """Who works at the heads of lines loads nothing of their ends."""
+
+    def loads(self, each):
+        """Return how many records a claim loads where lines have *each* so many jobs."""
+        for number in range(4):
+            with in_shard(number):
+                for _number in range(each if number else 5):
+                    self.put(nothing, 2)
+            self.client.commit()
+        self.client.connection.cacheMinimize()
+        self.client.connection.getTransferCounts(clear=True)
+        self.assertEqual(self.turn(5), [2] * 5)
+        return self.client.connection.getTransferCounts()[0]
+
+    def test_a_line_costs_one_leaf_more_than_one_that_is_as_short_as_a_leaf(self):
+        self.agent.filter = None
+        short = self.loads(5)
+        self.assertLessEqual(self.loads(800) - short, 3)
 
 
 class Blocked(InTurns, unittest.TestCase):

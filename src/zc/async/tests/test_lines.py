@@ -161,6 +161,16 @@ class TheLines(contracts.InWorld, unittest.TestCase):
         self.lines.add(item, 0, timekeys.FRONT)
         self.assertEqual(self.due(lambda names: 'q' not in names), ['a'])
 
+    def test_all_are_seen_by_who_takes_them_out_meanwhile(self):
+        for number in range(100):
+            self.add(str(number))
+        self.client.commit()
+        found = []
+        for item in self.lines:
+            self.assertTrue(self.lines.discard(item))
+            found.append(item.name)
+        self.assertEqual(found, [str(number) for number in range(100)])
+
     def test_the_next_due_time_is_that_of_scheduled_jobs(self):
         self.assertIsNone(self.lines.next_due())
         self.add('ready')

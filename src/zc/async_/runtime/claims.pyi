@@ -4,7 +4,6 @@ import contextlib
 from ..model import parking
 _FILTERS: Any
 _QUEUES: Any
-_LEAST: int
 class Claims(parking.Claimant):
     def __init__(self, services, turn_time) -> None: ...
     @property
@@ -61,8 +60,6 @@ class _Look:
     _ahead: Any
     _changes: Any
     _latest: Any
-    _streaks: Any
-    _stride: Any
     _given: Any
     _places: Any
     _own: Any

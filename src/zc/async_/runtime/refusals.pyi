@@ -1,17 +1,19 @@
 # Made by tools/stubs.py from zc.async; change that, not this.
 from typing import Any
 SETTLED: int
-STRIDE: int
+STRIDE: Any
+FEW: Any
 ASKS: Any
 SECONDS: Any
 BIT: Any
 BETWEEN: Any
+BUSY: Any
 REMEMBER: int
 _KNOWN: int
 _SPOTS: tuple[Any, ...]
 _SIZE: Any
 class Asked:
-    __slots__ = ('front', 'low', 'high', 'known')
+    __slots__ = ('front', 'low', 'high', 'known', 'row')
     def __init__(self) -> None: ...
     @property
     def marks(self): ...
@@ -25,6 +27,7 @@ class Asked:
     front: Any
     low: Any
     high: Any
+    row: int
     known: Any
 class Refusals:
     def __init__(self, filter) -> None: ...
@@ -36,10 +39,12 @@ class Refusals:
     def knows(self, place, key, skipped=False): ...
     @property
     def tired(self): ...
+    def give(self, place): ...
     def refuse(self, place, key, skipped=False): ...
     def _room(self): ...
     def spend(self, seconds): ...
     def _keep(self, asked): ...
+    def is_in_a_row(self, place): ...
     def look_behind(self, head): ...
     def _wants(self, job): ...
     def left_out(self, lines, is_open): ...
@@ -48,6 +53,9 @@ class Refusals:
     lines: dict[Any, Any]
     asks: Any
     next_bit: Any
+    row: Any
+    _claimed: Any
+    _given: tuple[Any, ...]
     _returned: dict[Any, Any]
     _spent: Any
     _since: Any
