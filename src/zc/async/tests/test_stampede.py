@@ -65,7 +65,7 @@ class Together(contracts.InWorld):
         for one in self.dispatchers:
             # not all at once: they do not poll at the same moment either
             self.plan(one.reactor, int(one.UUID[1:]) / NUMBER, one.activate, ())
-        self.run_for(6)
+        self.run_for(7)  # a poll of each, and what they look at after it
         self.turns.clear()
 
     def begin(self, number):
