@@ -84,8 +84,8 @@ class Workflow(Kind):
 
 
 KINDS = {kind.name: kind for kind in (
-    Kind('no-op', work.nothing), Kind('tick', work.tick),
-    Kind('effect', work.increment, 1), Kind('ten-effects', work.increment, 10),
+    Kind('no-op', work.nothing), Kind('effect', work.increment, 1),
+    Kind('ten-effects', work.increment, 10),
     Callback('callback', work.nothing), Quota('quota-1', work.nothing, 'one', 1),
     Workflow('serial', jobs.serial), Workflow('parallel', jobs.parallel),
     Kind('cpu', work.compute), Kind('io', work.linger),

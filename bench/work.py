@@ -1,8 +1,6 @@
 """What the jobs of the bench do.  Workers find these by module and name."""
 import hashlib
-import itertools
 import queue
-import threading
 import time
 
 import persistent
@@ -13,11 +11,6 @@ stamps = queue.SimpleQueue()
 ROUNDS = 8000
 #: Seconds of `linger`.
 PAUSE = 0.02
-
-_calls = itertools.count(1)
-_limit = 0
-#: Set when `tick` was called as often as `tell_after` said, in one process.
-enough = threading.Event()
 
 
 class Cell(persistent.Persistent):
@@ -90,19 +83,6 @@ def unwanted():
 def is_wanted(job):
     """A filter: whether *job* is not `unwanted`."""
     return job.kind.rpartition('.')[2] != 'unwanted'
-
-
-def tell_after(count):
-    """Let `enough` be set by that many calls of `tick`."""
-    global _calls, _limit
-    _calls, _limit = itertools.count(1), count
-    enough.clear()
-
-
-def tick():
-    """Do nothing, but be counted."""
-    if next(_calls) == _limit:
-        enough.set()
 
 
 def stamp(number):

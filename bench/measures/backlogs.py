@@ -38,17 +38,17 @@ class Backlog(Measure):
 
     def prepare(self, store, plan):
         install(store)
-        put(store, 'tick', self._waiting(plan) - self._first(plan))
+        put(store, 'no-op', self._waiting(plan) - self._first(plan))
 
     def take(self, store, plan, prepared):
         first = self._first(plan)
-        put(store, 'tick', first)
+        put(store, 'no-op', first)
         answer = children.done(
             'drain_some', store.folder, store=store.describe(), count=first,
             poll_interval=plan.poll_interval, size=plan.size, filter=self.filter)
         # what it did more than it was to do is put again
-        put(store, 'tick', answer['done'] - first)
-        return {'value': answer['stored'] / answer['seconds'], 'job': 'tick',
+        put(store, 'no-op', answer['done'] - first)
+        return {'value': answer['stored'] / answer['seconds'], 'job': 'no-op',
                 'jobs': first, 'size': plan.size, 'workers': 1,
                 'backlog': self._waiting(plan),
                 **seen([answer], answer['stored'])}
