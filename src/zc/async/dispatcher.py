@@ -114,7 +114,7 @@ class Dispatcher:
         self.troubles = Troubles(db, self._lost)
         self._turns = Turns(self)
         self._survey = Survey(self, self._turns)
-        self._worker = Worker(self)
+        self._worker = Worker(self, keeps=True)
         self._wakeup = Wakeup(
             db, reactor, self._claim_now, self._turns.committing_here)
         self._watchdog = Watchdog(self, start_thread)
@@ -313,8 +313,13 @@ class Dispatcher:
         if agent not in pools:
             pools[agent] = threads.Pool(
                 f'{queue}:{agent}', self._worker.work, self._start_thread,
-                lambda: self.claims_between_polls, self._turns.lead)
+                lambda: self.claims_between_polls, self._rest)
         return pools[agent]
+
+    def _rest(self):
+        """Do what a worker's thread does when it has no ticket.  Its thread."""
+        self._worker.rest()
+        self._turns.lead()
 
     # Between polls
 

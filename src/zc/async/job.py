@@ -54,9 +54,11 @@ def as_job(item):
 
 #: Arguments of which a text can be made later: many would take more than the text.
 _FEW = 8
-#: The numbers of a job, in the order in which they are stored.
-_NUMBERS = ('_code', '_attempt', '_begin_after', '_begin_by', '_active_start',
-            '_active_end', '_callbacks_end')
+#: The numbers of a job with what they are by default, in the order in which they are
+#: stored.
+_NUMBERS = (('_code', status.UNSET), ('_attempt', 0), ('_begin_after', None),
+            ('_begin_by', None), ('_active_start', None), ('_active_end', None),
+            ('_callbacks_end', None))
 
 
 class Node(persistent.Persistent):
@@ -173,19 +175,21 @@ class Job(Node):
         were most of it.
         """
         state = super().__getstate__()
-        numbers = [state.pop(name, getattr(Job, name)) for name in _NUMBERS]
+        take = state.pop
+        numbers = [take(name, default) for name, default in _NUMBERS]
         while numbers and numbers[-1] is None:
             numbers.pop()
+        for name in [name for name, value in state.items() if value is None]:
+            if getattr(type(self), name, state) is None:
+                del state[name]
         state['_n'] = tuple(numbers)
-        return {name: value for name, value in state.items()
-                if value is not None or getattr(type(self), name, state) is not None}
+        return state
 
     def __setstate__(self, state):
         state = dict(state)
-        numbers = state.pop('_n', ())
-        state.update(
-            (name, number) for name, number in zip(_NUMBERS, numbers)
-            if number is not getattr(Job, name))
+        for (name, default), number in zip(_NUMBERS, state.pop('_n', ())):
+            if number is not default:
+                state[name] = number
         super().__setstate__(state)
 
     def __init__(self, /, *args, **kwargs):

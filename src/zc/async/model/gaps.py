@@ -57,8 +57,7 @@ def take(line, key, shared=False):
 
     *shared*: whether others take jobs out of it, too.
     """
-    leaves, place = _leaves(line, key)
-    leaf = leaves[place]
+    leaf = _leaf(line, key)
     if leaf.minKey() == key:
         line[key] = None
         # another one may follow, after a job that was put in front of it
@@ -68,9 +67,22 @@ def take(line, key, shared=False):
     else:
         del line[key]
     if _is_gap(leaf):
-        run = _row(leaves, place)
+        run = _row(*_leaves(line, key))
         if len(run) > GAPS * (SHARED if shared else 1):
             _sweep(line, run)
+
+
+def _leaf(line, key):
+    """Return the leaf of *line* that has *key*: mostly one of the first."""
+    leaf = line._firstbucket
+    for _number in range(GAPS + 2):
+        if leaf.maxKey() >= key:
+            return leaf
+        leaf = leaf._next
+        if leaf is None:
+            break
+    leaves, place = _leaves(line, key)
+    return leaves[place]
 
 
 def _leaves(line, key):

@@ -97,6 +97,9 @@ class Claims(parking.Claimant):
         name = queue._p_oid, id(filter)
         key = *name, self._is_ahead
         found = self._looks.get(key)
+        if found is None and self._is_ahead:
+            before = self._looks.get((*name, False))
+            found = before if before is not None and before.is_all_ours else None
         if found is None or not found.holds:
             refusals = None if filter is None else self._memory(name, queue, filter)
             found = self._looks[key] = _Look(self, queue, refusals, now, self._is_ahead)
@@ -187,6 +190,7 @@ class _Look:
         self._latest = None    # (place, key, head) given last
         self._given = 0.0
         self._places, self._own, self._others = None, (), ()
+        self.is_all_ours = False  # whether it may go on for claims ahead as well
         self._foresee = claims.foresight.jobs(refusals is not None)
         self._steps = self._all()
 
@@ -267,6 +271,7 @@ class _Look:
         self._places, self._others = places, {shard.number for shard in others}
         # those under a quota come in order, whoever takes them
         own = [*self._heads(own), *filter(_is_limited, self._heads(others))]
+        self.is_all_ours = not (others or any(map(_is_limited, own)))
         if others and places.is_fair():
             older = list(self._claims.others(
                 places, self._unlimited(others, UNFAIR * 1_000_000), self._memory))

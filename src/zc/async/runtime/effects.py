@@ -3,6 +3,7 @@
 The one place that looks into transactions and connections for it: what is
 asked here is not part of their interfaces, and is tested on each version.
 """
+from ZODB import Connection
 from ZODB.mvccadapter import MVCCAdapterInstance
 from ZODB.utils import p64
 from ZODB.utils import u64
@@ -98,6 +99,22 @@ def ghost(connection, oid, cls=None):
     if cls is None:
         return connection.get(oid)
     return connection._reader.load_persistent(oid, cls)
+
+
+def can_be_kept(connection, manager):
+    """Return whether *connection*, of *manager*, is as good for another transaction as anew.
+
+    Not where somebody wants to be called when it is closed, nor where it has begun
+    something or is not told of transactions; not where others are open beside it, or a
+    begin could ask its storage for more than an opening; nor where its cache is to be
+    thrown away.
+    """
+    return (type(connection._storage) is MVCCAdapterInstance
+            and len(connection.connections) == 1
+            and connection._needs_to_join
+            and connection._reset_counter == Connection.global_reset_counter
+            and not connection._Connection__onCloseCallbacks
+            and connection in manager._synchs)
 
 
 class LastOf:

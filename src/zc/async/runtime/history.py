@@ -193,11 +193,13 @@ class History:
 
     def _forget(self):
         """Forget the oldest completed jobs over the limit."""
-        excess = len(self._jobs) - self._jobs_size
-        if excess > 0:
-            done = (key for key, record in self._jobs.items() if record.completed)
-            for key in [key for key, _n in zip(done, range(excess))]:
-                del self._jobs[key]
+        while len(self._jobs) > self._jobs_size:
+            for key, record in self._jobs.items():
+                if record.completed:
+                    del self._jobs[key]
+                    break
+            else:
+                return
 
     def given_back(self, record):
         """Forget that a job was claimed: nobody has begun it, and it is in line again."""

@@ -57,7 +57,7 @@ class Pool:
     Threads that want the interpreter at the same time hinder each other: handing
     it over costs more than a short job.  So as long as jobs are short and *thrifty*
     returns true, one thread goes on with one after the other, until `rouse` finds
-    it stuck.  *rest* is called when a thread has nothing more to do.
+    it stuck.  *rest* is called when a thread has nothing more to do, and when it ends.
 
     ``threads`` keeps those that are ending until they have ended, so that they
     can be joined.
@@ -189,6 +189,7 @@ class Pool:
         while self._take(seat):
             self._safely(self._work, seat.ticket)
             seat.ticket = None  # not where even the log has failed
+        self._safely(self._rest)
 
     def _take(self, seat):
         """Let *seat* have a ticket, once there is one; return False if it is to end."""

@@ -36,14 +36,12 @@ from .aside import Aside
 from .attempt import abort
 from .attempt import Attempts
 from .attempt import begin
-from .attempt import SHORT
 from .attempt import commit_step
+from .attempt import SHORT
 from .effects import ghost
-from .pauses import AWAY
-from .pauses import Pauses
+from .opening import Connections
 from .pauses import Stopped
 from .surroundings import Lost
-from .troubles import met
 from .unstored import Habits
 from .unstored import Unstored
 
@@ -74,12 +72,18 @@ class Worker:
     """Works on tickets.  `work` is called in the worker threads.
 
     *services* is the dispatcher, of which ``db``, ``UUID``, ``history``,
-    ``lacking``, ``pause``, ``submit`` and ``watch`` are used.
+    ``lacking``, ``pause``, ``submit`` and ``watch`` are used.  It *keeps* connections
+    where `rest` is called by each thread that has nothing more to do, or ends.
     """
 
-    def __init__(self, services):
+    def __init__(self, services, keeps=False):
         self._services = services
         self._habits = Habits()
+        self._connections = Connections(services, keeps)
+
+    def rest(self):
+        """Keep nothing for this thread any more."""
+        self._connections.rest()
 
     def work(self, ticket):
         """Perform the job of *ticket* and submit its outcome, None if it has none.
@@ -121,50 +125,23 @@ class Worker:
         """Perform the job of *ticket*; *lost* is how that ended before, or None."""
         # The main database first, as everywhere: connections to the others belong
         # to the main one's, and a transaction must not have two to one database.
-        primary = self._open(self._services.db, manager)
-        opened = primary.opened
+        primary = self._connections.take(manager)
+        opened, sound = primary.opened, False
         try:
             connection = primary.get_connection(ticket.database_name)
             performance = _Performance(
                 connection, manager, ticket, self._services, self._habits)
             if lost is not None:
                 performance.end(lost)
-            return performance.perform()
+            outcome = performance.perform()
+            sound = True
+            return outcome
         except BaseException:
             # otherwise each step has committed or aborted what it began
             abort(manager)
             raise
         finally:
-            # one that a call has closed may be somebody else's by now
-            if primary.opened is opened:
-                _close(primary)
-
-    def _open(self, database, manager):
-        """Open a connection, waiting while the storage is away."""
-        pauses = Pauses(self._services.pause, first=0.1, limit=AWAY)
-        while True:
-            try:
-                return database.open(transaction_manager=manager)
-            except Exception as error:
-                if not outage.is_outage(error):
-                    raise
-                met(error)
-            pauses.wait()
-
-
-def _close(primary):
-    """Close *primary* and those beside it, whatever a call has done to them."""
-    try:
-        try:
-            primary.close()
-        except Exception:
-            for connection in primary.connections.values():
-                connection.abort(None)
-                # a call may have had it forgotten
-                connection.transaction_manager.registerSynch(connection)
-            primary.close()
-    except Exception:
-        log.events.warning('a connection could not be closed', exc_info=True)
+            self._connections.put_back(primary, opened, sound)
 
 
 def _keeps_from_work(error):

@@ -256,7 +256,7 @@ class StoredForm(contracts.InWorld, unittest.TestCase):
         ])
 
     def test_the_numbers_of_a_job_and_their_order(self):
-        self.assertEqual(_NUMBERS, (
+        self.assertEqual(tuple(name for name, _default in _NUMBERS), (
             '_code', '_attempt', '_begin_after', '_begin_by', '_active_start',
             '_active_end', '_callbacks_end'))
 
@@ -265,7 +265,8 @@ class StoredForm(contracts.InWorld, unittest.TestCase):
         execution.settle(job, 42)
         self.client.commit()
         other = self.world.open().mine(job)
-        for name in _NUMBERS:
+        for name, default in _NUMBERS:
+            self.assertIs(getattr(Job, name), default, name)
             self.assertEqual(getattr(other, name), getattr(job, name), name)
 
     def test_the_keys_of_the_lines(self):

@@ -64,6 +64,7 @@ class _Look:
     _places: Any
     _own: Any
     _others: Any
+    is_all_ours: Any
     _foresee: Any
     _steps: Any
 def _is_limited(head): ...
