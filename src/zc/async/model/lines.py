@@ -265,7 +265,7 @@ class Lines(persistent.Persistent):
                 continue
             for name, line in shard.lines.items():
                 scheduled, _names, *missing = name
-                if not (missing and lacks(*missing)):
+                if line and not (missing and lacks(*missing)):
                     yield Head((shard.number, name), line,
                                limit if scheduled else None, memory, later)
 
@@ -289,7 +289,7 @@ class Lines(persistent.Persistent):
         found = []
         for shard in self._shards():
             firsts = [gaps.first_key(line, start)
-                      for name, line in shard.lines.items() if name[0]]
+                      for name, line in shard.lines.items() if name[0] and line]
             later = round(1e6 * patience[shard.number]) if patience else 0
             found += [timekeys.split(key)[0] + later for key in firsts if key is not None]
         return min(found, default=None)

@@ -96,8 +96,9 @@ class Head:
         found = []
         for leaf in leaves(self.line, limit):
             found += leaf
-            if any(job is not None for _key, job in leaf):
-                break
+            for _key, job in leaf:
+                if job is not None:
+                    return found
         return found
 
     @property
