@@ -6,6 +6,8 @@ connection that is open holds on to old states of its objects.
 """
 import threading
 
+import transaction
+
 from .. import log
 from .. import outage
 from .attempt import abort
@@ -16,9 +18,9 @@ from .troubles import met
 
 
 class _Kept(threading.local):
-    """What a thread keeps: a connection, when it was opened, and its manager."""
+    """What a thread keeps: a connection, and when it was opened."""
 
-    connection = opened = manager = None
+    connection = opened = None
 
 
 class Connections:
@@ -42,7 +44,7 @@ class Connections:
         kept, inner = self._kept, manager.manager
         connection, kept.connection = kept.connection, None
         if connection is not None and connection.opened is kept.opened:
-            if kept.manager is inner and can_be_kept(connection, inner):
+            if can_be_kept(connection, inner):
                 try:
                     inner.begin()
                     return connection
@@ -50,7 +52,6 @@ class Connections:
                     met(error)
                     abort(inner)
             close(connection)
-        kept.manager = inner
         return self._open(manager)
 
     def put_back(self, connection, opened, sound):
@@ -61,9 +62,8 @@ class Connections:
         """
         if connection.opened is not opened:
             return
-        kept = self._kept
-        if sound and self._keeps and can_be_kept(connection, kept.manager):
-            kept.connection, kept.opened = connection, opened
+        if sound and self._keeps and can_be_kept(connection, transaction.manager.manager):
+            self._kept.connection, self._kept.opened = connection, opened
         else:
             close(connection)
 

@@ -27,9 +27,11 @@ from ..interfaces import DatabaseOpened
 from ..interfaces import KEY
 from ..interfaces import PENDING
 from ..job import Job
+from ..model import lines
 from ..model import outcomes
 from ..model import parking
 from ..model import recovery
+from ..model.lines import Lines
 from ..model.retry import NeverRetry
 from ..runtime import turns
 from ..runtime.ahead import LINGER
@@ -185,6 +187,30 @@ class Claimed(InTurns, unittest.TestCase):
         self.take()
         self.assertEqual(list(self.agent), narrow[:SIZE] + wide)
         self.assertEqual(len(self.queue.quotas['narrow']), SIZE)
+
+    def test_lines_are_looked_through_once_for_them_and_the_others(self):
+        self.do_some(30)
+        self.put_many(SIZE + 2)
+        with mock.patch.object(
+                Lines, 'heads', autospec=True, side_effect=Lines.heads) as heads:
+            self.take()
+        self.assertEqual(len(self.agent), SIZE + 2)
+        looked = [call.args[1] for call in heads.call_args_list if call.args[1]]
+        self.assertEqual(len(looked), 1)
+
+    def test_none_of_another_dispatchers_part(self):
+        self.do_some(30)
+        self.world.add_dispatcher(SECOND_ONE)
+        self.world.clock.advance(60 * SECOND)  # it was there all the time
+        others = [shard.number for shard in self.queue._lines.shards if shard.number % 2]
+        with mock.patch.object(lines, '_habit', mock.Mock(below=lambda limit: others[0])):
+            for _number in range(4):
+                self.put_many(100)
+        self.take()
+        self.assertEqual(len(self.agent), 0, 'they are left to the other one for now')
+        self.world.clock.advance(SECOND)
+        self.take()
+        self.assertEqual(len(self.agent), SIZE)
 
     def test_none_for_a_chooser_or_for_other_agents_classes(self):
         self.do_some(30)

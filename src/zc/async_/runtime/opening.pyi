@@ -4,7 +4,6 @@ import threading
 class _Kept(threading.local):
     connection: Any
     opened: Any
-    manager: Any
 class Connections:
     def __init__(self, services, keeps=False) -> None: ...
     def take(self, manager): ...
