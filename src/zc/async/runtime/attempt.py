@@ -224,10 +224,12 @@ class Attempts:
     def _can_wait(self, value):
         """Return whether *value* may be committed by another connection, later.
 
-        One that code of the job's own stores must not hold up whoever does that.
+        One that code of the job's own stores must not hold up whoever does that; and
+        what may be done only once is not to be in doubt for longer than need be.
         """
         if (execution.is_deferred(value) or execution.is_job(value)
-                or has_effects(self._manager.get(), self._connection)):
+                or has_effects(self._manager.get(), self._connection)
+                or getattr(self._job.retry_policy_factory, 'at_most_once', False)):
             return False
         found = execution.check_result(value)
         return not (found.met_persistent or found.met_code)

@@ -507,6 +507,11 @@ class NotAllowed(Waiting):
     def test_a_job_that_runs_at_most_once(self):
         self.assertEqual(self.found(self.job_with(NeverRetry)), (CALLBACKS, status.NEW))
 
+    def test_also_where_nothing_follows_from_it(self):
+        job = self.job_with(NeverRetry)
+        self.assertEqual(self.in_hand(job), 3)  # the claim, its begin, its end
+        self.assertEqual((job.status, job.result), (COMPLETED, 42))
+
     def test_nor_one_with_a_policy_that_is_not_known_here(self):
         self.assertEqual(self.found(self.job_with(Mine)), (CALLBACKS, status.NEW))
 
