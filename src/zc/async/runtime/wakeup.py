@@ -62,11 +62,14 @@ class Wakeup:
     def wake(self, seconds=0):
         """Claim soon, or in so many *seconds*.  Any thread; does not block.
 
-        Later is for work that other dispatchers are to take first: they are many.
+        Later is for work that other dispatchers are to take first: they are many.  None:
+        as a look at the storages tells.
         """
         if not self.running or self._is_own():
             return
-        if seconds:
+        if seconds is None:
+            self._reactor.callFromThread(self._look)
+        elif seconds:
             self.due_next(clock.micros() + round(1e6 * seconds))
         elif not self._woken:
             self._woken = True
@@ -102,15 +105,20 @@ class Wakeup:
             self._due = None
         self._claim_once()
 
-    def _look_again(self):
-        if not self.running:
-            return
-        try:
+    def _look(self):
+        """Claim what a look at the storages tells of, now or later."""
+        if self.running:
             seconds = self._watch.look()
             if seconds:
                 self.wake(seconds)
             elif seconds is not None:
                 self._claim_once()
+
+    def _look_again(self):
+        if not self.running:
+            return
+        try:
+            self._look()
         finally:
             pause = LOOK_TOLD if self._watch.told else LOOK
             self._reactor.callLater(

@@ -49,7 +49,8 @@ def _patience(signs, oids):
 class Watch:
     """Calls *heard* when one of the signs is changed.  Any thread calls it.
 
-    It is given for how many seconds that may be left to other processes.
+    It is given for how many seconds that may be left to other processes, or None where
+    a `look` has to tell.
 
     `start`, `concern`, `look` and `stop` are for the reactor's thread.  ``away`` says
     whether the latest look found a database away.
@@ -83,7 +84,7 @@ class Watch:
 
     def _hear_note(self):
         self._noted = True
-        self._heard(0)  # a note does not say what was changed
+        self._heard(None)  # a note does not say what was changed
 
     @property
     def deaf(self):

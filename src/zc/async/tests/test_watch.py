@@ -123,6 +123,21 @@ class Notes(unittest.TestCase):
         self.assertEqual([seconds for seconds, _call in reactor.later], [wakeup.LOOK])
         self.assertGreater(wakeup.LOOK_TOLD, wakeup.LOOK)
 
+    def test_a_note_has_a_look_tell_for_whom_the_job_is(self):
+        claims, reactor = [], mock.Mock()
+        reactor.callFromThread.side_effect = lambda call, *args: call(*args)
+        woken = wakeup.Wakeup(mock.Mock(), reactor, lambda: claims.append(1), lambda: False)
+        woken._watch, woken.running = self.watch, True
+        self.watch._heard = woken.wake
+        self.watch._hear_note()
+        self.assertEqual(claims, [1])
+        self.watch._instances[''] = self.instance, {SIGN: 0.35}
+        self.watch._hear_note()
+        self.assertEqual(claims, [1])
+        self.assertAlmostEqual(reactor.callLater.call_args.args[0], 0.35, 3)
+        self.watch._hear_note()
+        self.assertEqual((claims, reactor.callLater.call_count), ([1], 1))
+
     def test_a_note_tells_of_what_is_found_once(self):
         self.watch._hear_note()
         self.watch.look(), self.watch.look()
