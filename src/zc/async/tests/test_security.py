@@ -43,6 +43,7 @@ ALLOWED = {
     ('zope2', 'namedAny'): 'a layer that a job has, as trusted as what it calls',
     ('model.call', 'classFactory'): 'as the database does for a record: is the code back?',
     ('model.call', 'load'): 'of what this process has pickled itself a moment ago',
+    ('model.ends', 'loads'): 'the same; a result that has no code of an application',
     ('model.records', 'load'): 'a record of the database, of which no class is looked up',
     ('audit.records', 'PersistentUnpickler'): 'a record of the database: references only',
     ('audit.records', 'noload'): 'the same; makes no objects',
@@ -59,6 +60,7 @@ POWERFUL = re.compile(
 MAY_USE = {
     ('ops.notify', 'socket'): 'one datagram to the service manager, from no port',
     ('model.call', 'pickle'): 'to find out whether a call can be stored',
+    ('model.ends', 'pickle'): 'to keep a result as it is until it is stored',
     ('zcml', 'pickle'): 'to find out whether a choice can be stored; loads nothing',
     ('zope2', 'urllib.parse'): 'to read an address',
     ('model.records', 'zodbpickle.pickle'): 'with stand-ins for all classes',
