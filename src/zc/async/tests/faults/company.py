@@ -106,6 +106,9 @@ class Process(dispatchers.Dispatcher):
             super().poll()
             while work and self._tickets and not self.life.dead:
                 self._work(self._tickets.popleft())
+            if not self.life.dead:
+                # as a thread of a pool does that has nothing more to do
+                self._worker.rest()
         except Died:
             pass
 
