@@ -99,8 +99,8 @@ class Row:
 class Served:
     """The line about several workers, who reach a floor or what the server permits.
 
-    What it permits is what as many bare processes reach beside one of them, in the same
-    run: those ask of the storage what a job costs it at the least, and do nothing else.
+    What it permits is the rate of as many bare processes in the same run: those ask of
+    the storage what a job costs it at the least, and do nothing else.
     """
 
     what: str
@@ -109,7 +109,7 @@ class Served:
     bare: str
     floor: float
     goal: float
-    #: How much of what the bare processes reach counts as all that is permitted.
+    #: How much of the rate of the bare processes counts as all that is permitted.
     share: float = 0.9
 
     def _bare(self, facts):
@@ -125,7 +125,7 @@ class Served:
 
     def _permitted(self, facts):
         bare = self._bare(facts)
-        return None if bare is None else self.share * spread(bare, 'relative')
+        return None if bare is None else self.share * spread(bare, 'value')
 
     def verdict(self, facts):
         """Return what holds; `LIMITED` where it is the server's limit that does."""
@@ -136,12 +136,15 @@ class Served:
             return GOAL
         if ratio >= self.floor:
             return FLOOR
-        return LIMITED if permitted is not None and ratio >= permitted else MISSED
+        if permitted is None:
+            return MISSED
+        rate = spread(facts.get(self.storage, self.workers), 'value')
+        return LIMITED if rate >= permitted else MISSED
 
     def cells(self, facts):
         """Return what, floor, goal, measured and the verdict, as text."""
-        return (self.what, f'{number(self.floor)}, or {number(self.share)} of what bare '
-                'processes reach', number(self.goal), self._shown(facts),
+        return (self.what, f'{number(self.floor)}, or {number(self.share)} of the rate of '
+                'bare processes', number(self.goal), self._shown(facts),
                 self.verdict(facts))
 
     def _shown(self, facts):
@@ -181,14 +184,14 @@ with one effect costs the storage at the least, and nothing else: it loads the r
 a job, of a call and of what is changed, and commits two of them, with one more object
 guarded.  In the same run, with the server on the same processors, two bare processes
 reached {bare} of one, {bare_rate} commits a second.  Two workers reached {ratio} of one,
-{rate} jobs a second, {part} of the rate of the bare two.  The floor is {floor}, or {share} of what the bare ones reach, which
-is {permitted}: {so}
+{rate} jobs a second, {part} of the rate of the bare two.  The floor is {floor}, or
+{share} of the rate of the bare two, which is {permitted}: {so}
 '''
 _SO = {
     GOAL: 'the goal is reached, whatever the server permits.',
     FLOOR: 'the floor of {floor} is reached, whatever the server permits.',
-    LIMITED: '**{floor} is not reached**; the floor holds only because bare processes do '
-             'hardly better.',
+    LIMITED: '**{floor} is not reached**; the floor holds only because bare processes, '
+             'which do nothing else, are hardly faster.',
     MISSED: '**the floor is missed**, and it is not the server that forbids more.'}
 _NO_LIMIT = '''\
 **Two workers over ZEO, and the limit of its server.**  What bare processes reach was not
