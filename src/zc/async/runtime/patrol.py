@@ -1,6 +1,10 @@
 """Sees that nothing waits behind a job that was thought to be short."""
 from .threads import LATE
 
+#: Seconds after which outcomes are stored that a thread has left, and that goes on with a
+#: job that takes longer: more than it keeps them by itself.
+KEPT = 0.05
+
 
 class Patrol:
     """Goes round the pools that *pools* returns while tickets, or outcomes, wait.
@@ -27,7 +31,7 @@ class Patrol:
 
     def _go_round(self):
         try:
-            waits = any([pool.rouse() for pool in self._pools()]) | self._lead(LATE)
+            waits = any([pool.rouse() for pool in self._pools()]) | self._lead(KEPT)
         except BaseException:
             self._later()
             raise

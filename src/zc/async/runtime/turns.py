@@ -47,7 +47,7 @@ GROUP = 100
 #: that other workers have in hand, while jobs are shorter than that.
 COMPANY = 0.005
 #: Seconds that a thread which goes on with short jobs keeps the first one's outcome.
-RUN = 0.01
+RUN = 0.03
 #: Tries of one turn that meets conflicts, before its group is split.
 _TRIES = 3
 #: Seconds to pause after a conflict at most.  The process can neither store nor

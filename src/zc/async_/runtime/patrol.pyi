@@ -1,5 +1,6 @@
 # Made by tools/stubs.py from zc.async; change that, not this.
 from typing import Any
+KEPT: float
 class Patrol:
     def __init__(self, reactor, pools, lead) -> None: ...
     def begin(self): ...
