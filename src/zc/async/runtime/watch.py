@@ -118,7 +118,7 @@ class Watch:
 
         Of databases that must be asked.  None: no sign was changed.
         """
-        found, self.away = [], False
+        found, put, self.away = [], False, False
         for instance, signs in self._instances.values():
             try:
                 changed = instance.poll_invalidations()
@@ -128,9 +128,15 @@ class Watch:
                 self.away = True
                 log.trace.debug('database away: %s', describe.safe_repr(error))
                 continue
-            found.append(0 if changed is None else _patience(signs, changed))
-        found = [seconds for seconds in found if seconds is not None]
-        if found and not self._noted:
+            if changed is None:
+                # at first, and after very many commits: anything may have happened
+                found.append(0)
+                continue
+            seconds = _patience(signs, changed)
+            if seconds is not None:
+                found.append(seconds)
+                put = True
+        if put and not self._noted:
             self._untold = clock.monotonic()
         self._noted = False
         return min(found, default=None)

@@ -111,6 +111,11 @@ class Notes(unittest.TestCase):
         self.clock.advance()
         self.assertTrue(self.watch.told)
 
+    def test_where_anything_may_have_happened_nobody_knows_of_a_put_without_a_note(self):
+        self.instance.poll_invalidations.side_effect = [None]
+        self.assertEqual(self.watch.look(), 0)
+        self.assertTrue(self.watch.told)
+
     def test_it_is_asked_seldom_then(self):
         reactor = Reactor()
         woken = wakeup.Wakeup(mock.Mock(), reactor, lambda: None, lambda: False)
