@@ -113,15 +113,24 @@ def made(connection, kind, count):
 def check(connection, kind, count):
     """Raise ValueError unless *count* jobs of *kind* were done, each effect once."""
     wanted, found = count // KINDS[kind].per * KINDS[kind].leaves, 0
-    for agents in get_queues(connection)[''].dispatchers.values():
-        for agent in agents.values():
-            for job in agent.completed:
-                found += 1
-                problem = KINDS[kind].wrong(job)
-                if problem:
-                    raise ValueError(problem)
+    for job in _completed(connection):
+        found += 1
+        problem = KINDS[kind].wrong(job)
+        if problem:
+            raise ValueError(problem)
     if found != wanted:
         raise ValueError(f'{found} jobs were completed instead of {wanted}')
     changed = [cell.value for cell in connection.root()[CELLS] if cell.value != 1]
     if changed:
         raise ValueError(f'{len(changed)} objects were not changed exactly once')
+
+
+def ends(connection):
+    """Return when the calls of all completed jobs ended, in seconds since 1970."""
+    return [job.active_end.timestamp() for job in _completed(connection)]
+
+
+def _completed(connection):
+    for agents in get_queues(connection)[''].dispatchers.values():
+        for agent in agents.values():
+            yield from agent.completed

@@ -91,40 +91,38 @@ class Workers(Measure):
     def take(self, store, plan, prepared):
         count, mark = self._count(store, plan), store.mark()
         with _several(self._number, 'work_with_others', store, size=self._size,
-                      poll_interval=plan.poll_interval) as workers:
-            with contextlib.closing(store.open()) as db:
-                with common.connected(db) as connection:
-                    for one in workers:
-                        one.tell()
-                    rate = _watch(connection, count)
-                    for one in workers:
-                        one.tell()
-                    answers = [one.hear() for one in workers]
-                    connection.sync()
-                    jobs.check(connection, self._kind, count)
+                      poll_interval=plan.poll_interval, count=count) as workers:
+            for one in workers:
+                one.tell()
+            for one in workers:
+                one.hear()
+            for one in workers:
+                one.tell()
+            answers = [one.hear() for one in workers]
+        # not before: a client takes a part of the server's time
+        with contextlib.closing(store.open()) as db:
+            with common.connected(db) as connection:
+                jobs.check(connection, self._kind, count)
+                _first, _last, found_rate = middle(jobs.ends(connection))
         found = seen(answers, count)
         found['extra']['claims_of'] = [one['claims'] for one in answers]
-        return {'value': rate, 'jobs': count, 'cost': per_job(store.cost(mark), count),
+        return {'value': found_rate, 'jobs': count, 'cost': per_job(store.cost(mark), count),
                 **found}
 
 
-def _watch(connection, count):
-    """Return the rate of *count* jobs, between the beginning and the end."""
-    looks = [(time.perf_counter(), count)]
-    limit = looks[0][0] + common.LIMIT + count / common.SLOWEST
-    while looks[-1][1]:
-        if looks[-1][0] > limit:
-            raise ValueError(f'{looks[-1][1]} of {count} jobs were not done in time')
-        time.sleep(LOOK)
-        left = sum(common.left(connection))
-        looks.append((time.perf_counter(), left))
-    counted = [look for look in looks
-               if END * count <= look[1] <= (1 - BEGINNING) * count]
-    if len(counted) < 2:
-        # so few that they were gone between two looks
-        counted = [looks[0], looks[-1]]
-    (start, first), (end, last) = counted[0], counted[-1]
-    return (first - last) / (end - start)
+def middle(ends):
+    """Return from when to when *ends* count, in seconds, and how many a second came."""
+    ends = sorted(ends)
+    first = ends[int(BEGINNING * len(ends))]
+    last = ends[int((1 - END) * len(ends)) - 1]
+    return first, last, rate(ends, first, last)
+
+
+def rate(ends, first, last):
+    """Return how many of *ends* a second came in between."""
+    if last <= first:
+        raise ValueError('the processes were not at it at the same time')
+    return sum(first < end <= last for end in ends) / (last - first)
 
 
 class Limit(Measure):
@@ -163,12 +161,10 @@ class Limit(Measure):
 
 def rate_of(times):
     """Return the rate while all were at it whose *times* these are, as of workers."""
-    ends = sorted(itertools.chain.from_iterable(times))
-    first = max(ends[int(BEGINNING * len(ends))], *(one[0] for one in times))
-    last = min(ends[int((1 - END) * len(ends)) - 1], *(one[-1] for one in times))
-    if last <= first:
-        raise ValueError('the processes were not at it at the same time')
-    return sum(first < end <= last for end in ends) / (last - first)
+    ends = list(itertools.chain.from_iterable(times))
+    first, last, _rate = middle(ends)
+    return rate(ends, max(first, *(one[0] for one in times)),
+                min(last, *(one[-1] for one in times)))
 
 
 NUMBERS = (1, 2, 4, 8)

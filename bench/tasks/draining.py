@@ -18,6 +18,9 @@ from bench.tasks.common import wait_for_a_line
 from bench.tasks.common import working
 from zc.async_.queue import get_queues
 
+#: Seconds between two looks of one that has nothing to do, and others may have.
+OTHERS = 0.2
+
 
 def drain(store, kind, count, poll_interval, size):
     """Work off a backlog of *count* jobs of *kind*, and say how long that took."""
@@ -60,14 +63,21 @@ def drain_some(store, count, poll_interval, size, filter):
         **found)
 
 
-def work_with_others(store, poll_interval, size):
-    """Work as soon as told to, until told to end; say what that took."""
+def work_with_others(store, poll_interval, size, count):
+    """Work on *count* jobs with others as soon as told to; say when none is left.
+
+    Then, when told to end, say what that took.
+    """
     with opened(store) as db:
         probe = Probe(db)
         say()
         wait_for_a_line()
         cpu_before = cpu()
-        with working(db, poll_interval, size) as running:
+        with working(db, poll_interval, size) as running, connected(db) as connection:
+            # each look asks the server, and takes its time from those that are measured
+            _wait_until(lambda: running.idle and not any(left(connection)),
+                        running, connection, count, OTHERS)
+            say()
             wait_for_a_line()
             found = probe.found(running.conflicts)
             spent = cpu() - cpu_before
@@ -79,13 +89,13 @@ def _completed(connection):
     return sum(len(agent.completed) for agent in agents_of(get_queues(connection)['']))
 
 
-def _wait_until(condition, running, connection, count):
+def _wait_until(condition, running, connection, count, seconds=SELDOM):
     end = time.perf_counter() + LIMIT + count / SLOWEST
     while not condition():
         if time.perf_counter() > end:
             _give_up(running, connection)
         # who waits for the interpreter makes others wake it in vain at each read
-        time.sleep(SELDOM)
+        time.sleep(seconds)
 
 
 def _give_up(running, connection):
