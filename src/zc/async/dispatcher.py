@@ -13,6 +13,7 @@ from . import outage
 from .interfaces import IDispatcher
 from .interfaces import IUUID
 from .runtime import idle
+from .runtime import storing
 from .runtime import threads
 from .runtime.deferreds import Deferreds
 from .runtime.blocked import Watchdog
@@ -119,7 +120,7 @@ class Dispatcher:
             db, reactor, self._claim_now, self._turns.committing_here)
         self._watchdog = Watchdog(self, start_thread)
         self._deferreds = Deferreds(self)
-        self._patrol = Patrol(reactor, self._pools, self._turns.lead)
+        self._patrol = Patrol(reactor, self._pools, self._turns.lead_late)
         self._overdue = Overdue(self)
         self._room = Room(db)
         self._next_poll = None
@@ -313,7 +314,7 @@ class Dispatcher:
         if agent not in pools:
             pools[agent] = threads.Pool(
                 f'{queue}:{agent}', self._worker.work, self._start_thread,
-                lambda: self.claims_between_polls, self._rest)
+                lambda: self.claims_between_polls, self._rest, storing.quick(self.db))
         return pools[agent]
 
     def _rest(self):
@@ -371,7 +372,9 @@ class Dispatcher:
         queue, agent = ticket.pool
         pool = self.queues.get(queue, {}).get(agent)
         # its agent may be gone
-        goes_on = pool is not None and pool.worked(clock.monotonic() - ticket.begun)
+        committing = storing.spent()
+        seconds = clock.monotonic() - ticket.begun - committing
+        goes_on = pool is not None and pool.worked(seconds, committing)
         self._turns.submit(ticket, outcome, goes_on)
 
     def watch(self, deferred, ticket, attempt):

@@ -26,6 +26,7 @@ from ..model import status
 from ..model.call import CodeMissing
 from ..model.liveness import fence
 from ..model.outcomes import NOTHING
+from . import storing
 from . import surroundings
 from .absence import Absence
 from .effects import has_effects
@@ -224,10 +225,12 @@ class Attempts:
     def _can_wait(self, value):
         """Return whether *value* may be committed by another connection, later.
 
-        One that code of the job's own stores must not hold up whoever does that; and
-        what may be done only once is not to be in doubt for longer than need be.
+        One that code of the job's own stores must not hold up whoever does that; what
+        may be done only once is not to be in doubt for longer than need be; and a
+        Failure is logged by who stores it.
         """
         if (execution.is_deferred(value) or execution.is_job(value)
+                or failures.is_failure(value)
                 or has_effects(self._manager.get(), self._connection)
                 or getattr(self._job.retry_policy_factory, 'at_most_once', False)):
             return False
@@ -268,7 +271,7 @@ class Attempts:
         if self._unstored:
             self._unstored.restore(self._connection)
         self._committing = True
-        self._manager.commit()
+        storing.commit(self._manager)
         self._committing = False
         if self._unstored is not None:
             self._unstored.forget()
@@ -544,7 +547,7 @@ def commit_step(manager, pause, change):
         begin(manager, pause)
         try:
             found = change()
-            manager.commit()
+            storing.commit(manager)
             return found
         except Exception as error:
             abort(manager)

@@ -1,9 +1,12 @@
-"""How long the jobs of an agent take when nothing hinders them."""
+"""How long something takes that the jobs of an agent do, when nothing hinders them."""
 from .. import clock
 
-#: Seconds that jobs take at most, typically, for one thread to go on with them alone.
+#: Seconds that jobs take at most, typically and without their commits, for one thread to
+#: go on with them alone.
 SHORT = 0.002
-#: Seconds after which that is found out anew, where jobs have taken longer.
+#: How often the limit one duration counts for at most: a machine stands still now and then.
+MOST = 10
+#: Seconds after which that is found out anew, where it has taken longer.
 _AGAIN = 10
 #: How much a new duration counts against those before.
 _WEIGHT = 1 / 64
@@ -12,21 +15,27 @@ _FIRST = 3
 
 
 class Pace:
-    """What a pool of threads knows of its jobs.  While it has its lock.
+    """What a pool of threads knows of its jobs, or their commits.  While it has its lock.
 
-    Jobs of which nothing is known are taken for short: what was wrong about that is
-    seen within a moment.
+    That of which nothing is known is taken for short, less than *limit* seconds: what was
+    wrong about that is seen within a moment.
     """
 
-    def __init__(self):
+    def __init__(self, limit):
+        self._limit = limit
         self._first = []      # seconds, while there are too few to tell
         self._typical = None  # seconds
         self._since = 0.0     # when they were found to be long, by the steady clock
 
     @property
+    def multiple(self):
+        """How often the limit it takes, 0 where it is short."""
+        return 0 if self.short else int(self._typical / self._limit)
+
+    @property
     def short(self):
-        """Whether a job takes less than it costs to wake a thread for it."""
-        if self._typical is None or self._typical < SHORT:
+        """Whether it takes less than the limit."""
+        if self._typical is None or self._typical < self._limit:
             return True
         if clock.monotonic() - self._since < _AGAIN:
             return False
@@ -35,11 +44,12 @@ class Pace:
         return True
 
     def note(self, seconds, alone):
-        """Take note that a job took so long, *alone* among the pool's threads or not.
+        """Take note that it took so long, *alone* among the pool's threads or not.
 
         Beside others it may be they who made it long.
         """
-        if not alone and seconds >= SHORT:
+        seconds = min(seconds, MOST * self._limit)
+        if not alone and seconds >= self._limit:
             return
         if self._typical is None:
             self._first.append(seconds)
@@ -49,6 +59,7 @@ class Pace:
             self._judge(self._typical + (seconds - self._typical) * _WEIGHT)
 
     def _judge(self, seconds):
-        if seconds >= SHORT and (self._typical is None or self._typical < SHORT):
+        if seconds >= self._limit and (
+                self._typical is None or self._typical < self._limit):
             self._since = clock.monotonic()
         self._typical = seconds

@@ -1,23 +1,19 @@
 """Sees that nothing waits behind a job that was thought to be short."""
 from .threads import LATE
 
-#: Seconds after which outcomes are stored that a thread has left, and that goes on with a
-#: job that takes longer: more than it keeps them by itself.
-KEPT = 0.05
-
 
 class Patrol:
     """Goes round the pools that *pools* returns while tickets, or outcomes, wait.
 
     Where one thread goes on with short jobs and then has a long one, others are
-    woken for what waits behind it, and *lead* is called to store what it has left;
+    woken for what waits behind it, and *lead_late* is called to store what it has left;
     it returns whether something is left, but not for long yet.
     """
 
-    def __init__(self, reactor, pools, lead):
+    def __init__(self, reactor, pools, lead_late):
         self._reactor = reactor
         self._pools = pools
-        self._lead = lead
+        self._lead_late = lead_late
         self._under_way = False
 
     def begin(self):
@@ -31,7 +27,7 @@ class Patrol:
 
     def _go_round(self):
         try:
-            waits = any([pool.rouse() for pool in self._pools()]) | self._lead(KEPT)
+            waits = any([pool.rouse() for pool in self._pools()]) | self._lead_late()
         except BaseException:
             self._later()
             raise

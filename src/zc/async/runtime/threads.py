@@ -7,12 +7,15 @@ import traceback
 
 from .. import clock
 from .. import log
+from . import storing
 from .pace import Pace
+from .pace import SHORT
 
-#: Threads that are awake while jobs are short.
+#: Threads that are awake while jobs are short and commits are quick.
 BUSY = 1
-#: Seconds after which more are woken, if those are not through with a job.
-LATE = 0.02
+#: Seconds after which more are woken, if those are not through with a job; and if they
+#: commit, since others would only wait beside them.
+LATE, LATE_COMMIT = 0.02, 0.1
 
 
 def start(target, name):
@@ -36,6 +39,7 @@ class _Seat:
     works = False   # whether on the job itself, and not on what comes after
     since = 0.0     # by the steady clock
     alone = False   # whether no other of the pool has worked meanwhile
+    thread = None   # its identity, once it has worked
     ended = False   # whether it was told to end, and does
 
 
@@ -56,21 +60,23 @@ class Pool:
 
     Threads that want the interpreter at the same time hinder each other: handing
     it over costs more than a short job.  So as long as jobs are short and *thrifty*
-    returns true, one thread goes on with one after the other, until `rouse` finds
-    it stuck.  *rest* is called when a thread has nothing more to do, and when it ends.
+    returns true, one thread goes on with one after the other, and one more for each
+    *quick* seconds that their commits take.  `rouse` finds those that are stuck.  *rest*
+    is called when a thread has nothing more to do, and when it ends.
 
     ``threads`` keeps those that are ending until they have ended, so that they
     can be joined.
     """
 
-    def __init__(self, name, work, start_thread=start, thrifty=bool, rest=bool):
+    def __init__(self, name, work, start_thread=start, thrifty=bool, rest=bool,
+                 quick=storing.QUICK):
         self.name = name
         self._seats = {}  # thread -> _Seat
         self._work = work
         self._start_thread = start_thread
         self._thrifty = thrifty
         self._rest = rest
-        self._pace = Pace()
+        self._pace, self._commits = Pace(SHORT), Pace(quick)
         self._more = threading.Condition()
         # of whoever holds the lock of ``_more``:
         self._tickets = collections.deque()
@@ -130,7 +136,7 @@ class Pool:
         """Have *ticket* worked on; return False where `rouse` has to be called for it."""
         with self._more:
             self._tickets.append(ticket)
-            if self._saves() and self._moving() >= BUSY:
+            if self._saves() and self._moving() >= self._busy():
                 return False
             woken = self._waiting > 0
             self._wake(1)
@@ -141,17 +147,20 @@ class Pool:
         """Whether tickets wait.  Any thread."""
         return bool(self._tickets)
 
-    def worked(self, seconds):
-        """Take note that this thread's job, which took so long, is done.
+    def worked(self, seconds, committing=0.0):
+        """Take note that this thread's job is done, which took so many *seconds*.
 
-        Return whether the thread goes on with another one at once.
+        It took so many more for *committing*.  Return whether the thread goes on with
+        another one at once.
         """
         with self._more:
             seat = self._seats.get(threading.current_thread())
             if seat is not None:
                 self._pace.note(seconds, seat.alone)
+                self._commits.note(committing, seat.alone)
                 seat.since, seat.works = clock.monotonic(), False
-            return bool(self._tickets) and self._saves() and self._moving() <= BUSY
+            return (bool(self._tickets) and self._saves()
+                    and self._moving() <= self._busy())
 
     def rouse(self):
         """Wake threads for the tickets that wait behind what takes long.
@@ -160,11 +169,12 @@ class Pool:
         """
         with self._more:
             for seat in self._working:
-                if seat.works and self._is_stuck(seat):
+                if seat.works and self._is_stuck(seat) and not storing.committing(
+                        seat.thread):
                     self._pace.note(clock.monotonic() - seat.since, seat.alone)
             if not self._saves():
                 self._wake(len(self._tickets))
-            elif self._tickets and self._moving() < BUSY:
+            elif self._tickets and self._moving() < self._busy():
                 self._wake(1)
             return bool(self._tickets)
 
@@ -172,12 +182,17 @@ class Pool:
         """Return whether one thread after the other is to be woken."""
         return not self._leaving and self._pace.short and self._thrifty()
 
+    def _busy(self):
+        """Return how many threads are to be awake then."""
+        return BUSY + self._commits.multiple
+
     def _moving(self):
         """Return how many threads are awake and not stuck."""
         return self._awake - sum(map(self._is_stuck, self._working))
 
     def _is_stuck(self, seat):
-        return clock.monotonic() - seat.since >= LATE
+        late = LATE_COMMIT if storing.committing(seat.thread) else LATE
+        return clock.monotonic() - seat.since >= late
 
     def _wake(self, count):
         count = min(count, self._waiting)
@@ -197,7 +212,8 @@ class Pool:
         while True:
             with self._more:
                 self._working.discard(seat)
-                if self._tickets and not (self._saves() and self._moving() > BUSY):
+                if self._tickets and not (
+                        self._saves() and self._moving() > self._busy()):
                     self._seated(seat)
                     return True
                 if self._leaving and not self._tickets:
@@ -224,6 +240,7 @@ class Pool:
     def _seated(self, seat):
         seat.ticket = self._tickets.popleft()
         seat.since, seat.works = clock.monotonic(), True
+        seat.thread = threading.get_ident()
         # those that are stuck hinder nobody
         beside = [one for one in self._working if not self._is_stuck(one)]
         for one in beside:

@@ -46,8 +46,11 @@ GROUP = 100
 #: Seconds that a turn is put off at most, or as long as a turn takes, for the jobs
 #: that other workers have in hand, while jobs are shorter than that.
 COMPANY = 0.005
-#: Seconds that a thread which goes on with short jobs keeps the first one's outcome.
-RUN = 0.03
+#: Seconds that a thread which goes on with short jobs keeps the first one's outcome, at
+#: least and at most; or so long that turns take a sixth of its time.
+RUN, LONG_RUN, _SHARE = 0.03, 0.06, 5
+#: Seconds more after which others store them, where it has come upon a long one.
+_LATER = 0.02
 #: Tries of one turn that meets conflicts, before its group is split.
 _TRIES = 3
 #: Seconds to pause after a conflict at most.  The process can neither store nor
@@ -84,6 +87,7 @@ class Turns:
         self._waiting = collections.deque()
         self._since = 0.0      # when the first of them began to, by the steady clock
         self._leading = False
+        self._relied_on = False  # whether somebody has left outcomes to who leads
         self._typical = 0.0    # seconds that a job takes these days
         self._turn_time = 0.0  # and a turn
         self.sightings = sightings.Sightings(services)
@@ -114,22 +118,35 @@ class Turns:
             self._typical += (seconds - self._typical) / 8
             self._ahead.note(ticket.pool, seconds)
             self._more.notify()
-            if goes_on and now - self._since < RUN:
+            if goes_on and now - self._since < self._run():
                 return
         self.lead()
+
+    def _run(self):
+        return min(max(RUN, _SHARE * self._turn_time), LONG_RUN)
+
+    def lead_late(self):
+        """Store the outcomes that a thread has kept longer than it should.
+
+        Any thread.  Return whether some wait that nobody stores yet.  The storage's
+        return is not waited for: whoever calls that has other things to do.
+        """
+        return self.lead(self._run() + _LATER)
 
     def lead(self, seconds=0):
         """Store the outcomes that wait, if some do, and for *seconds* at least.
 
-        Any thread.  Nothing happens where another one does just that.  Return whether
-        some wait that nobody stores yet.  With *seconds* the storage's return is not
-        waited for: whoever calls that has other things to do.
+        Any thread.  Where another one does just that, these are left to it.  Return
+        whether some wait that are left to nobody yet.  With *seconds* the storage's return
+        is not waited for.
         """
-        if self._leading or not self._waiting:
+        if not self._waiting:
             return False
         with self._lock:
+            if self._leading and not seconds:
+                self._relied_on = True
             if self._leading or not self._waiting:
-                return False
+                return bool(self._waiting) and not self._relied_on
             if clock.monotonic() - self._since < seconds:
                 return True
             self._leading = True
@@ -146,12 +163,15 @@ class Turns:
         return bool(self._waiting) and not self._leading
 
     def _lead(self, waits):
+        self._relied_on = True
         while True:
             with self._lock:
-                if not self._waiting:
+                # those that others keep by themselves would be stored two or three at once
+                if not (self._waiting and self._relied_on):
                     self._leading = False
                     return
                 self._wait_for_company()
+                self._relied_on = len(self._waiting) >= GROUP
             try:
                 with self.turn:
                     self.take(claim=self._services.claims_between_polls)
@@ -162,6 +182,7 @@ class Turns:
                     with self._lock:
                         self._leading = False
                     return
+                self._relied_on = True
 
     def _wait_for_company(self):
         """Wait for outcomes that are certain to come within a moment.

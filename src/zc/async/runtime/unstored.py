@@ -18,6 +18,7 @@ from ..model import retry
 from ..model import status
 from ..model.liveness import fence
 from .. import failures
+from . import storing
 from .attempt import abort
 from .attempt import begin
 from .attempt import is_storages
@@ -227,7 +228,7 @@ class Unstored:
         if not fence(connection.get(self._oid)):
             raise ReassignedError('its dispatcher was deactivated')
         self.restore(connection)
-        self._manager.commit()
+        storing.commit(self._manager)
         self.forget()
 
     def forget(self):

@@ -31,6 +31,7 @@ from ..model.liveness import fence
 from ..model.outcomes import NOTHING
 from ..model.outcomes import Outcome
 from ..threadlocal import local
+from . import storing
 from . import surroundings
 from .aside import Aside
 from .attempt import abort
@@ -265,7 +266,7 @@ class _Performance:
     def _begin_alone(self, job):
         """Commit that *job* is begun; return the number of the attempt."""
         execution.begin(job)
-        self._manager.commit()
+        storing.commit(self._manager)
         return job._attempt
 
     def _note_start(self, job):

@@ -1,19 +1,24 @@
 """Runs: one thread does short jobs one after the other; what is long stops nobody."""
+import contextlib
 import ctypes
 import threading
 import unittest
 from unittest import mock
 
+import persistent
 import transaction
 from ZEO.Exceptions import ClientDisconnected
+from ZODB.interfaces import IMVCCStorage
+from zope.interface import classImplements
 
 from .. import clock
 from .. import testing
 from ..job import Job
+from ..runtime import storing
 from ..runtime import threads
 from ..runtime import turns
 from ..runtime.pace import Pace
-from ..runtime.patrol import KEPT
+from ..runtime.pace import SHORT
 from ..runtime.patrol import Patrol
 from ..runtime.worker import Ticket
 from ..testkit import World
@@ -21,8 +26,25 @@ from ..testkit import World
 begun, go = threading.Event(), threading.Event()
 
 
+class Counter(persistent.Persistent):
+    """Something to change."""
+
+    count = 0
+
+    def increment(self):
+        self.count += 1
+
+
 class Clocked(unittest.TestCase):
     """Has the steady clock in its hands."""
+
+    @staticmethod
+    @contextlib.contextmanager
+    def stopped():
+        """Have the steady clock stand still within the block, at what is returned."""
+        now = clock.monotonic()
+        with mock.patch.object(clock, 'monotonic', lambda: now):
+            yield now
 
     def setUp(self):
         self.now = 100.0
@@ -35,7 +57,7 @@ class Paces(Clocked):
 
     def setUp(self):
         super().setUp()
-        self.pace = Pace()
+        self.pace = Pace(SHORT)
 
     def note(self, seconds, count=3, alone=True):
         for _number in range(count):
@@ -56,7 +78,20 @@ class Paces(Clocked):
 
     def test_what_becomes_long(self):
         self.note(0.0005)
-        self.assertFalse(self.note(0.05, 3))
+        self.assertFalse(self.note(0.05, 6))
+
+    def test_a_machine_that_stands_still_once_or_twice_makes_nothing_long(self):
+        self.note(0.0005)
+        self.assertTrue(self.note(60, 2))
+
+    def test_how_often_the_limit_it_takes(self):
+        self.assertEqual(self.pace.multiple, 0)
+        self.note(0.9 * SHORT)
+        self.assertEqual(self.pace.multiple, 0)
+        self.note(2.5 * SHORT, 1000)
+        self.assertEqual(self.pace.multiple, 2)
+        self.now += 11
+        self.assertEqual(self.pace.multiple, 0, 'it is tried again')
 
     def test_what_becomes_short_again(self):
         self.note(1)
@@ -83,6 +118,7 @@ class Pools(Clocked):
         super().setUp()
         self.begun, self.rests = [], []
         self.thrifty, self.took, self.ends = True, 0.0005, False
+        self.committing = 0.0
         self.pool = threads.Pool('test', self.work, thrifty=lambda: self.thrifty,
                                  rest=lambda: self.rests.append(len(self.begun)))
         self.addCleanup(self.end)
@@ -110,7 +146,7 @@ class Pools(Clocked):
         self.begun.append((ticket, gate))
         if ticket != 'quick' and not self.ends:
             gate.wait(10)
-        self.goes_on = self.pool.worked(self.took)
+        self.goes_on = self.pool.worked(self.took, self.committing)
 
     def put(self, *tickets):
         return [self.pool.put(ticket) for ticket in tickets]
@@ -163,6 +199,41 @@ class Pools(Clocked):
             self.pool.rouse()
         self.wait(lambda: sorted(self.names) == ['a', 'b', 'c'])
         self.assertFalse(self.pool.rouse())
+
+    def test_more_work_where_commits_are_slow(self):
+        for _number in range(3):
+            self.pool._commits.note(1.5 * storing.QUICK, True)
+        self.assertEqual(self.put('a', 'b', 'c'), [True, True, False])
+        self.wait(lambda: sorted(self.names) == ['a', 'b'])
+        self.assertTrue(self.pool.rouse())
+        self.assertEqual(self.pool._awake, 2)
+        self.begun[0][1].set()
+        self.wait(lambda: len(self.names) == 3)
+        self.assertTrue(self.goes_on)
+
+    def test_slow_commits_are_noted(self):
+        self.committing = 2 * storing.QUICK
+        for done in range(3):
+            self.put('a')
+            self.wait(lambda: len(self.begun) == done + 1)
+            self.begun[done][1].set()
+            self.wait(lambda: self.pool._waiting == 3)
+        self.assertEqual(self.pool._busy(), threads.BUSY + 2)
+        self.assertTrue(self.pool._pace.short, 'the jobs themselves are')
+
+    def test_who_commits_is_not_stuck_at_once_and_its_job_not_long(self):
+        self.put('a', 'b')
+        self.wait(lambda: self.begun)
+        (seat,) = self.pool._working
+        self.now += 2 * threads.LATE
+        with mock.patch.object(storing, '_under_way', {seat.thread}):
+            for _number in range(4):
+                self.assertTrue(self.pool.rouse())
+            self.assertEqual((self.pool._awake, self.pool._pace._first), (1, []))
+            self.now += threads.LATE_COMMIT
+            self.pool.rouse()
+            self.wait(lambda: self.names == ['a', 'b'])
+            self.assertEqual(self.pool._pace._first, [])
 
     def test_those_woken_rest_when_one_is_enough(self):
         self.put('a', 'b')
@@ -272,11 +343,24 @@ class Outcomes(Clocked):
 
     def test_others_store_what_is_late(self):
         self.submit(True)
-        self.assertTrue(self.turns.lead(threads.LATE))
+        self.now += turns.RUN + 0.01
+        self.assertTrue(self.turns.lead_late(), 'the thread itself is first')
         self.assertEqual(self.led, 0)
-        self.now += 2 * threads.LATE
-        self.assertFalse(self.turns.lead(threads.LATE))
+        self.now += 0.02
+        self.assertFalse(self.turns.lead_late())
         self.assertEqual(self.led, 1)
+
+    def test_a_run_is_longer_where_turns_are(self):
+        self.turns._turn_time = 0.01
+        self.submit(True)
+        self.now += 0.045
+        self.assertEqual(self.submit(True), 0)
+        self.now += 0.01
+        self.assertEqual(self.submit(True), 3)
+        self.turns._turn_time = 1
+        self.submit(True)
+        self.now += turns.LONG_RUN + 0.001
+        self.assertEqual(self.submit(True), 5)
 
     def test_company_is_only_who_has_begun(self):
         begun = Ticket(b'', 'unnamed', 1, ('', 'main'), thread=1)
@@ -293,8 +377,8 @@ class Outcomes(Clocked):
         self.turns._services.claims_between_polls = False
         with mock.patch.object(self.turns, 'take', side_effect=ClientDisconnected):
             self.submit(True)
-            self.now += 2 * threads.LATE
-            self.assertTrue(self.turns.lead(threads.LATE))
+            self.now += 2 * turns.RUN
+            self.assertTrue(self.turns.lead_late())
         self.turns._services.pause.assert_called_once_with(0)
         self.assertFalse(self.turns._leading)
 
@@ -303,6 +387,119 @@ class Outcomes(Clocked):
         self.turns._leading = True
         self.turns.lead()
         self.assertEqual(self.submit(False), 0)
+
+
+class Leading(Clocked):
+    """Who takes turns, while others submit in the midst of each."""
+
+    def setUp(self):
+        super().setUp()
+        self.services = mock.Mock(claims_between_polls=False)
+        self.services.pause.return_value = False
+        self.turns = turns.Turns(self.services)
+        self.taken = []
+        patch = mock.patch.object(self.turns, 'take', self.take)
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.meanwhile = [lambda: None]
+
+    def take(self, claim):
+        self.taken.append(len(self.turns._batch()))
+        self.meanwhile.pop(0)()
+
+    def submit(self, goes_on=False):
+        self.turns.submit(Ticket(b'', 'unnamed', 1, ('', 'main'), begun=self.now), None,
+                          goes_on)
+
+    def test_who_leads_leaves_what_others_keep(self):
+        self.meanwhile = [lambda: self.submit(True)] * 9
+        self.submit()
+        self.assertEqual(self.taken, [1])
+        self.assertFalse(self.turns._leading)
+        self.submit()
+        self.assertEqual(self.taken, [1, 2])
+
+    def test_and_stores_what_is_left_to_it(self):
+        self.meanwhile = [self.submit, self.turns.lead, lambda: None]
+        self.submit()
+        self.assertEqual(self.taken, [1, 1])
+        self.assertFalse(self.turns._waiting)
+
+    def test_also_what_somebody_without_a_ticket_finds(self):
+        self.meanwhile = [lambda: (self.submit(True), self.turns.lead()), lambda: None]
+        self.submit()
+        self.assertEqual(self.taken, [1, 1])
+
+    def test_what_one_turn_cannot_take_is_not_left(self):
+        for _number in range(turns.GROUP + 5):
+            self.submit(True)
+        self.meanwhile = [lambda: None] * 2
+        self.turns.lead()
+        self.assertEqual(self.taken, [turns.GROUP, 5])
+
+    def test_what_is_kept_while_one_leads_is_looked_after(self):
+        found = []
+        self.meanwhile = [
+            lambda: (self.submit(True), found.append(self.turns.lead_late()),
+                     self.turns.lead(), found.append(self.turns.lead_late())),
+            lambda: None]
+        self.submit()
+        self.assertEqual(found, [True, False])
+
+    def test_who_has_waited_for_the_storage_stores_them(self):
+        def away():
+            self.turns._waiting.append(None)
+            raise ClientDisconnected
+
+        self.meanwhile = [away, lambda: None]
+        self.submit()
+        self.assertEqual(self.taken, [1, 1])
+
+
+class Commits(Clocked):
+    """How long commits take, and who makes one."""
+
+    def commit(self):
+        self.assertTrue(storing.committing(threading.get_ident()))
+        self.now += 0.25
+
+    def test_time_is_counted_until_asked_for(self):
+        manager = mock.Mock(commit=self.commit)
+        storing.spent()
+        storing.commit(manager)
+        storing.commit(manager)
+        self.assertEqual(storing.spent(), 0.5)
+        self.assertEqual(storing.spent(), 0)
+        self.assertFalse(storing.committing(threading.get_ident()))
+
+    def test_also_where_it_fails(self):
+        def fail():
+            self.commit()
+            raise ClientDisconnected
+
+        storing.spent()
+        with self.assertRaises(ClientDisconnected):
+            storing.commit(mock.Mock(commit=fail))
+        self.assertEqual(storing.spent(), 0.25)
+        self.assertFalse(storing.committing(threading.get_ident()))
+
+    def test_each_thread_has_its_own(self):
+        storing.spent()
+        storing.commit(mock.Mock(commit=self.commit))
+        found = []
+        thread = threading.Thread(target=lambda: found.append(storing.spent()))
+        thread.start()
+        thread.join()
+        self.assertEqual(found, [0])
+        self.assertEqual(storing.spent(), 0.25)
+
+    def test_connections_that_have_one_each_to_the_server_wait_apart(self):
+        class Apart:
+            """As RelStorage."""
+
+        self.assertEqual(storing.quick(mock.Mock(storage=Apart())), storing.QUICK)
+        classImplements(Apart, IMVCCStorage)
+        self.assertEqual(storing.quick(mock.Mock(storage=Apart())), storing.QUICK_APART)
 
 
 class Reactor:
@@ -323,7 +520,7 @@ class Patrols(unittest.TestCase):
     def setUp(self):
         self.reactor = Reactor()
         self.tickets = True
-        self.led = []
+        self.led = 0
         pool = mock.Mock()
         pool.rouse = lambda: self.tickets
         self.pool = pool
@@ -331,8 +528,8 @@ class Patrols(unittest.TestCase):
         self.left = False
         self.patrol = Patrol(self.reactor, lambda: [pool], self.lead)
 
-    def lead(self, seconds):
-        self.led.append(seconds)
+    def lead(self):
+        self.led += 1
         return self.left
 
     def go_round(self):
@@ -345,15 +542,11 @@ class Patrols(unittest.TestCase):
         self.patrol.begin()
         self.patrol.begin()
         self.assertEqual(self.go_round(), 1)
-        self.assertEqual(self.led, [KEPT])
+        self.assertEqual(self.led, 1)
         self.tickets = False
         self.assertEqual(self.go_round(), 0)
         self.patrol.begin()
         self.assertEqual(self.go_round(), 0)
-
-    def test_it_leaves_outcomes_to_a_thread_that_goes_on_with_short_jobs(self):
-        # that stores them after a run, and two would hinder each other
-        self.assertGreater(KEPT, turns.RUN + 0.01)
 
     def test_one_that_was_put_at_the_end_is_seen(self):
         self.patrol.begin()
@@ -409,6 +602,25 @@ class WholeRuns(unittest.TestCase):
                 go.set()
                 self.assertTrue(testing.wait_for(
                     lambda: long.status is testing.COMPLETED, 20))
+
+    def test_a_pool_knows_how_long_commits_take_and_jobs_without_them(self):
+        with World() as world:
+            counter = world.connection.root()['counter'] = Counter()
+            transaction.commit()
+            jobs = [world.queue.put(Job(counter.increment)) for _number in range(5)]
+            transaction.commit()
+            dispatcher = world.start(size=1)
+            self.assertTrue(testing.wait_for(
+                lambda: all(one.status is testing.COMPLETED for one in jobs), 20))
+            self.assertTrue(testing.wait_for(lambda: dispatcher.idle))
+            pool = dispatcher.queues['']['main']
+            self.assertGreater(pool._commits._typical, 0)
+
+            with Clocked.stopped() as now, mock.patch.object(pool, 'worked') as worked:
+                storing._spent.seconds = 0.25
+                dispatcher.submit(
+                    Ticket(b'', 'unnamed', 1, ('', 'main'), begun=now - 1), None)
+            worked.assert_called_once_with(0.75, 0.25)
 
     def test_who_is_done_after_its_agent_has_gone_makes_no_pool(self):
         with World() as world:

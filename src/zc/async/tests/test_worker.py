@@ -225,6 +225,9 @@ class Failures(Case):
     def test_it_is_logged_once_as_an_error(self):
         self.assertEqual(self.logged(self.put(fails)), ['ERROR'])
 
+    def test_one_that_is_returned_is_logged_too(self):
+        self.assertEqual(self.logged(self.put(returns_failure)), ['ERROR'])
+
     def test_a_callback_s_is_critical(self):
         job = Job(nothing)
         job.addCallback(Job(fails_with))
@@ -250,6 +253,11 @@ class Failures(Case):
 
 
 HOUR = datetime.timedelta(hours=1)
+
+
+def returns_failure():
+    """Return a Failure instead of raising it."""
+    return zc.twist.Failure(LookupError('no luck'))
 
 
 def fails_with(result):

@@ -3,7 +3,10 @@ from typing import Any
 from . import sightings
 GROUP: int
 COMPANY: float
-RUN: float
+RUN: Any
+LONG_RUN: Any
+_SHARE: Any
+_LATER: float
 _TRIES: int
 _PAUSE: float
 class ChoiceFailed(Exception):
@@ -14,6 +17,8 @@ class Outdated(Exception): ...
 class Turns:
     def __init__(self, services) -> None: ...
     def submit(self, ticket, outcome, goes_on=False): ...
+    def _run(self): ...
+    def lead_late(self): ...
     def lead(self, seconds=0): ...
     def _lead(self, waits): ...
     def _wait_for_company(self): ...
@@ -55,6 +60,7 @@ class Turns:
     _waiting: Any
     _since: Any
     _leading: bool
+    _relied_on: Any
     _typical: float
     _turn_time: float
     sightings: Any

@@ -60,7 +60,7 @@ class Hands:
         self._tickets.append(ticket)
         return True
 
-    def worked(self, seconds):
+    def worked(self, seconds, committing):
         """Return whether there is more: outcomes are kept together where it is so."""
         return bool(self._tickets and stage.ahead)
 

@@ -1,0 +1,13 @@
+# Made by tools/stubs.py from zc.async; change that, not this.
+from typing import Any
+import threading
+QUICK: float
+QUICK_APART: float
+_under_way: Any
+class _Spent(threading.local):
+    seconds: float
+_spent: _Spent
+def commit(manager): ...
+def spent(): ...
+def committing(thread): ...
+def quick(db): ...
