@@ -62,8 +62,7 @@ def arguments(argv):
         help='jobs put a second, instead of a backlog without end')
     add('--quota', type=int, help='size of a quota that all jobs share')
     add('--oldest', action='store_true', help='what if: no process has own shards')
-    add('--quiet-claims', action='store_true', help='what if: only puts wake')
-    add('--prefetch', action='store_true', help='what if: a claim loads in one trip')
+    add('--one-by-one', action='store_true', help='what if: a claim loads in many trips')
     add('--neighbour-loads', type=float, default=Policy.neighbour_loads,
         help='what if: loads of a poll for each other process')
     add('--poll', type=float, default=Policy.poll, help='seconds between polls')
@@ -91,7 +90,7 @@ def _numbers(text):
 def planned(options, workers):
     """Return the `world.Plan` of *workers* processes that the command line asks for."""
     policy = Policy(size=options.size, oldest=options.oldest,
-                    prefetch=options.prefetch, claims_wake=not options.quiet_claims,
+                    prefetch=not options.one_by_one,
                     neighbour_loads=options.neighbour_loads, poll=options.poll)
     work = Work(cpu=options.job_cpu, outside=options.job_seconds,
                 effect=options.effect, quota=options.quota)

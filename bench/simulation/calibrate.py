@@ -14,6 +14,10 @@ RECORDS = 10
 COMMITTERS = 4
 #: The least that anything costs: what is measured as less is noise.
 LEAST = 1e-6
+#: Of the server's work for a commit, the share that can come before the lock at most.
+MOST_EARLY = 0.9
+#: Turns of a process that do not count: much happens for the first time there.
+WARM = 3
 
 
 def calibrate(kind, seconds=2.0, jobs=1500, clients=(1, 50, 200), say=print):
@@ -22,8 +26,6 @@ def calibrate(kind, seconds=2.0, jobs=1500, clients=(1, 50, 200), say=print):
         server.fill(range(COMMITTERS), RECORDS, many=2000)
         before = real.raw(server, 1, seconds)
         say(f'{kind}: {before["rate"]:.0f} commits/s of one object')
-        many = real.raw(server, COMMITTERS, seconds)
-        say(f'{kind}: {many["rate"]:.0f} commits/s of {COMMITTERS} processes')
         large = real.raw(server, 1, seconds, RECORDS)
         loads = real.load(server, 2000)
         heard, beside = (_invalidations(server, clients, seconds, say)
@@ -33,6 +35,8 @@ def calibrate(kind, seconds=2.0, jobs=1500, clients=(1, 50, 200), say=print):
                                    ('effect', 10, True)):
             drains[name] = real.drain(server, 1, jobs, size, effect)
             say(f'{kind}: {name}: {drains[name]["rate"]:.0f} jobs/s')
+        many = real.raw(server, COMMITTERS, seconds)
+        say(f'{kind}: {many["rate"]:.0f} commits/s of {COMMITTERS} processes')
         after = real.raw(server, 1, seconds)
     found = {**_storage(before, large, loads), **heard}
     found.update(_worker(drains, found))
@@ -42,7 +46,11 @@ def calibrate(kind, seconds=2.0, jobs=1500, clients=(1, 50, 200), say=print):
         'jobs': jobs, 'seconds': seconds, 'raw_many': many['rate'],
         'no_op': drains['ten']['rate'], 'effect': drains['effect']['rate'],
         'clients': beside}
-    gain = many['rate'] / before['rate']
+    alone = (before['cpu'] + after['cpu']) / 2
+    told = (COMMITTERS - 1) * found['invalidation_cpu']
+    found['crowd'] = max(0.0, (many['cpu'] - told) / alone - 1) / max(
+        1.0, world.crowd(COMMITTERS + 1, os.cpu_count()))
+    gain = 2 * many['rate'] / (before['rate'] + after['rate'])
     return _with_handover(Costs(kind=kind, **found), gain), conditions
 
 
@@ -50,19 +58,34 @@ def _with_handover(costs, gain):
     """Return *costs* with which many committers gain as much over one as they do here.
 
     What passes between one commit and the next of another process, when all of them
-    want the lock, is no processor time and cannot be seen from outside.
+    want the lock, is no processor time and cannot be seen from outside; nor can how much
+    of a commit comes before the lock.
     """
     cores = os.cpu_count()
     wanted = gain * world.raw(costs, 1, cores)
-    low, high = 0.0, 2 / wanted
+
+    def is_more(**changed):
+        found = dataclasses.replace(costs, **changed)
+        return world.raw(found, COMMITTERS, cores) > wanted
+
+    if is_more():
+        return dataclasses.replace(costs, handover=_last(
+            lambda seconds: is_more(handover=seconds), 2 / wanted))
+    # then they do not wait for each other with all that they have to do
+    return dataclasses.replace(costs, early=_last(
+        lambda share: not is_more(early=share), MOST_EARLY))
+
+
+def _last(holds, high):
+    """Return the last number from 0 to *high* for which ``holds()``."""
+    low = 0.0
     for _number in range(10):
         middle = (low + high) / 2
-        found = dataclasses.replace(costs, handover=middle)
-        if world.raw(found, COMMITTERS, cores) > wanted:
+        if holds(middle):
             low = middle
         else:
             high = middle
-    return dataclasses.replace(costs, handover=low)
+    return low
 
 
 def _storage(small, large, loads):
@@ -103,20 +126,37 @@ def _slope(found, name):
 
 
 def _worker(drains, costs):
-    """Return the costs of turns and jobs: more turns a job, where agents are small."""
-    one, ten, effect = drains['one'], drains['ten'], drains['effect']
+    """Return the costs of turns and jobs.
+
+    What a turn costs, and each job in it, is seen in the threads that took turns; the
+    rest of what the process has used is the job's.
+    """
+    ten, effect = drains['ten'], drains['effect']
     commit = costs['commit_cpu'] + costs['finish_cpu']
-    turns = max(0.05, one['commits_per_job'] - ten['commits_per_job'])
-    turn = max(0.0, one['cpu_per_job'] - ten['cpu_per_job']) / turns
-    records = Costs.job_records * costs['record_cpu']
+    turn, turn_job = _line([one for drain in drains.values() for one in drain['turns'][WARM:]
+                            if drain is not effect])
     loads = ten['loads_per_job'] * costs['load_cpu']
-    job = ten['cpu_per_job'] - ten['commits_per_job'] * turn - records - loads
-    job = max(job, 0.2 * ten['cpu_per_job'])
-    more = effect['commits_per_job'] - ten['commits_per_job']
-    return {
+    found = {
         'turn_cpu': max(LEAST, turn - commit - Costs.turn_records * costs['record_cpu']),
         # each job is claimed in one turn and settled in another
-        'turn_job_cpu': 0.2 * job, 'job_cpu': 0.6 * job,
-        'effect_cpu': max(LEAST, effect['cpu_per_job'] - ten['cpu_per_job']
-                          - more * (commit + Costs.effect_records * costs['record_cpu'])),
+        'turn_job_cpu': max(
+            LEAST, turn_job - Costs.job_records * costs['record_cpu'] - loads / 2)}
+    turns = ten['commits_per_job'] * (
+        commit + found['turn_cpu'] + Costs.turn_records * costs['record_cpu'])
+    both = 2 * (found['turn_job_cpu'] + Costs.job_records * costs['record_cpu'])
+    job = max(LEAST, ten['cpu_per_job'] - turns - both - loads)
+    more = effect['commits_per_job'] - ten['commits_per_job']
+    return {
+        **found, 'job_cpu': job,
+        'effect_cpu': max(LEAST, (
+            effect['cpu_per_job'] - ten['cpu_per_job'] - more * commit
+            # its outcome is no record of the turn
+            - (Costs.effect_records - Costs.job_records) * costs['record_cpu'])),
         'job_loads': ten['loads_per_job']}
+
+
+def _line(turns):
+    """Return what a turn costs, and what for each outcome and claim in it."""
+    busy = [(jobs, cpu) for jobs, cpu in turns if jobs]
+    line = statistics.linear_regression(*zip(*busy))
+    return max(0.0, line.intercept), max(0.0, line.slope)

@@ -31,16 +31,21 @@ class Costs:
     invalidation_cpu: float         # of one commit, in a process that hears of it
     # a worker process
     turn_cpu: float                 # of a turn, apart from its commit
-    turn_job_cpu: float             # for each job that it claims and settles
+    turn_job_cpu: float             # for each job that it claims, and each that it settles
     job_cpu: float                  # of a job, in its thread
     effect_cpu: float               # if it changes something, apart from the commit
     handover: float = 0.0           # of the lock, when others wait for it
+    early: float = 0.0              # share of the server's work that needs no lock
+    # how much more processor time all takes, for each process that has no processor of
+    # its own: what the caches hold is the others'
+    crowd: float = 0.0
     # counts
     turn_records: float = 3
-    job_records: float = 2
+    job_records: float = 1          # of a turn, for each job claimed and outcome stored
     effect_records: float = 2
-    turn_loads: float = 2           # for each shard that others have changed
-    job_loads: float = 3
+    turn_loads: float = 2           # for each shard to claim from that others changed
+    count_loads: float = 1          # for each other shard that they have changed
+    job_loads: float = 3            # with its claim
 
     @property
     def shared(self):

@@ -17,6 +17,7 @@ from zc.async_.tests import servers
 _saying = threading.Lock()
 began = []  # when the bodies of jobs began, in this process
 counts = {'finishes': 0, 'finish_cpu': 0.0, 'finish_seconds': 0.0, 'loads': 0}
+turns = []  # (outcomes and claims, processor seconds of the thread) of each turn
 
 
 def say(**answer):
@@ -79,6 +80,20 @@ def _counted(method):
     return counted
 
 
+def count_turns():
+    """Take note of what each turn does, and what it costs the thread that takes it."""
+    from zc.async_.runtime.turns import Turns
+    once = Turns._once
+
+    def counted(self, batch, *arguments):
+        cpu = time.thread_time()
+        tickets = once(self, batch, *arguments)
+        turns.append((len(batch) + len(tickets), time.thread_time() - cpu))
+        return tickets
+
+    Turns._once = counted
+
+
 # Tasks
 
 def raw(uri, name, records):
@@ -129,6 +144,7 @@ def idle(uri, count):
 def work(uri, size):
     """Work until told to end; then say when the bodies began, and what it cost."""
     count_calls()
+    count_turns()
     from zc.async_ import configure
     from zc.async_ import subscribers
     with servers.opened(uri) as db:
@@ -138,7 +154,7 @@ def work(uri, size):
         samples = []
         threading.Thread(target=_tell, args=(samples,), daemon=True).start()
         told()
-        say(began=began, samples=samples,
+        say(began=began, samples=samples, turns=turns,
             conflicts=running.conflicts.as_info()['total'])
         subscribers.stop(running)
 

@@ -1,5 +1,6 @@
 """Real servers and processes, on this machine: what the simulation is held against."""
 import contextlib
+import datetime
 import glob
 import itertools
 import json
@@ -18,11 +19,14 @@ from zc.async_.tests import servers
 from zope.processlifetime import DatabaseOpened
 
 from bench.simulation import parts
+from bench.simulation import world
 
 #: Seconds that anything may take before it counts as broken.
 PATIENCE = 120
 #: Jobs a second: what is slower counts as broken.
 SLOWEST = 5
+#: Seconds until jobs fall due: at least, for each process, and for each job that is put.
+START, START_EACH, PUT = 1.5, 0.5, 0.002
 
 _numbers = itertools.count()
 
@@ -100,20 +104,20 @@ class Server:
                 if many:
                     root['many'] = [servers.Counter() for _number in range(many)]
 
-    def put(self, jobs, effect, per_commit=50):
-        """Put *jobs* jobs, each commit in a shard of its own."""
+    def put(self, jobs, effect, due, per_commit=50):
+        """Put *jobs* jobs, each commit in a shard of its own, that fall *due* then."""
         with servers.opened(self.uri) as db:
             for start in range(0, jobs, per_commit):
                 part = min(per_commit, jobs - start)
-                _in_thread(self._put_some, db, part, effect)
+                _in_thread(self._put_some, db, part, effect, due)
 
-    def _put_some(self, db, jobs, effect):
+    def _put_some(self, db, jobs, effect, due):
         manager = transaction.TransactionManager()
         with contextlib.closing(db.open(manager)) as connection:
             queue = get_queues(connection)['']
             for _number in range(jobs):
                 call = (parts.change, servers.Counter()) if effect else (parts.nothing,)
-                queue.put(Job(*call))
+                queue.put(Job(*call), begin_after=due)
             manager.commit()
 
 
@@ -215,10 +219,12 @@ def told(server, clients, seconds):
 def drain(server, workers, jobs, size, effect):
     """Have *jobs* jobs done by so many processes; return what that took.
 
-    The rate is that from the moment when all of them were at work until nine tenths
-    of the jobs had begun.
+    All of them are at work, and know of each other, when the jobs fall due.  The rate is
+    that from the moment when each has begun one until nine tenths have begun.
     """
-    server.put(jobs, effect)
+    seconds = START + START_EACH * workers + PUT * jobs
+    server.put(jobs, effect, datetime.datetime.now(datetime.timezone.utc)
+               + datetime.timedelta(seconds=seconds))
     with running(server, 'work', range(workers), size=size) as found:
         for part in found:
             part.tell()
@@ -242,18 +248,25 @@ def _last(part):
     return answer
 
 
+def _used(samples, start, end, jobs):
+    """Return what a process that did *jobs* used from *start* to *end*, of its *samples*.
+
+    At the start much is loaded and imported once.  Where the time was too short to tell,
+    it is what it used in all.
+    """
+    within = [one for one in samples if start <= one[0] <= end] or samples
+    if within[-1][2] - within[0][2] < jobs / 3:
+        within = samples
+    return [last - first for first, last in zip(within[0], within[-1])]
+
+
 def _steady(answers, jobs):
-    times = sorted(moment for one in answers for moment in one['began'])
-    end = times[int(0.9 * len(times)) - 1]
-    start = max(one['began'][0] for one in answers if one['began'])
-    if start > times[len(times) // 2]:
-        # one hardly got any: nobody waits for it
-        start = times[0]
-    within = [moment for moment in times if start < moment <= end]
-    sums = [[last - first for first, last in zip(one['samples'][0], one['samples'][-1])]
-            for one in answers]
-    return {'rate': len(within) / (end - start) if within else 0.0,
-            'bodies': len(times),
+    began = [one['began'] for one in answers]
+    start, end = world.window(began)
+    sums = [_used(one['samples'], start, end, jobs / len(answers)) for one in answers]
+    jobs = max(1, sum(one[2] for one in sums))
+    return {'rate': world.steady(began), 'bodies': sum(map(len, began)),
+            'turns': [one for each in answers for one in each['turns']],
             'cpu_per_job': sum(one[1] for one in sums) / jobs,
             'commits_per_job': sum(one[3] for one in sums) / jobs,
             'loads_per_job': sum(one[4] for one in sums) / jobs,

@@ -6,12 +6,16 @@ PIECE = 20
 
 
 class Client:
-    """A process that uses the storage.  One of its threads computes at a time."""
+    """A process that uses the storage.  One of its threads computes at a time.
 
-    def __init__(self, engine, cores, storage):
+    *crowd* is how many processes here have no processor of their own.
+    """
+
+    def __init__(self, engine, cores, storage, crowd=0.0):
         self.engine = engine
         self.storage = storage
         self._cores = cores
+        self._slower = 1 + storage.costs.crowd * crowd
         self._gil = Lock(engine)
         self._heard = 0  # commits
         self.used = 0.0  # processor seconds
@@ -23,6 +27,7 @@ class Client:
         if storage.costs.pushes:
             seconds += (storage.commits - self._heard) * storage.costs.invalidation_cpu
         self._heard = storage.commits
+        seconds *= self._slower
         if seconds <= 0:
             return
         self.used += seconds
@@ -35,16 +40,18 @@ class Storage:
     """One database.
 
     A commit is sent, gets the lock at its vote, and keeps it until it is finished:
-    a trip to the client and back is in between.
+    a trip to the client and back is in between.  A server of many processes works on
+    several that are not yet there.
     """
 
-    def __init__(self, engine, costs, cores, idle_clients=0):
+    def __init__(self, engine, costs, cores, idle_clients=0, crowd=0.0):
         self._engine = engine
         self.costs = costs
         self._cores = cores
         self._lock = Lock(engine)
         # ZEO's server is one Python thread; PostgreSQL's are many processes
         self._thread = Lock(engine) if costs.kind == 'zeo' else None
+        self._slower = 1 if self._thread else 1 + costs.crowd * crowd
         self.clients = self._idle = idle_clients
         self.commits = self.loads = 0
         self.used = 0.0
@@ -55,6 +62,7 @@ class Storage:
         return self._lock.held_for
 
     def _serve(self, cpu, pause=0.0):
+        cpu *= self._slower
         self.used += cpu
         if self._thread is not None:
             yield self._thread.take
@@ -88,9 +96,11 @@ class Storage:
         costs = self.costs
         yield from client.compute(costs.commit_cpu + records * costs.record_cpu)
         yield self._wire()
+        work = costs.server_commit_cpu + records * costs.server_record_cpu
+        if costs.early:
+            yield from self._serve(costs.early * work)
         yield self._lock.take
-        yield from self._serve(
-            costs.server_commit_cpu + records * costs.server_record_cpu)
+        yield from self._serve((1 - costs.early) * work)
         if check is not None and not check():
             self._lock.free()
             yield self._wire()

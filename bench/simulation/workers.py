@@ -1,15 +1,18 @@
 """Simulated worker processes: what ``zc.async.runtime`` does, and when it waits."""
-import collections
 import dataclasses
 import importlib
+import math
 
 from bench.simulation.engine import Lock
 from bench.simulation.engine import Signal
+from bench.simulation.lines import Places
 from bench.simulation.storage import Client
+from bench.simulation.threads import Pool
 
-_turns = importlib.import_module('zc.async.runtime.turns')
+_ahead, _pace, _places, _sightings, _storing, _threads, _turns, _wakeup = (
+    importlib.import_module(f'zc.async.runtime.{name}') for name in (
+        'ahead', 'pace', 'places', 'sightings', 'storing', 'threads', 'turns', 'wakeup'))
 _lines = importlib.import_module('zc.async.model.lines')
-_sightings = importlib.import_module('zc.async.runtime.sightings')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,18 +21,39 @@ class Policy:
 
     size: int = 3             # of a process's agent
     oldest: bool = False      # jobs first, wherever; not those of own shards
-    prefetch: bool = False    # the records of a claim in one trip, or one by one
-    claims_wake: bool = True  # a claim of another process wakes as a put does
-    look: float = 0.05        # seconds between looks, where nobody tells of commits
+    prefetch: bool = True     # the records of a claim in one trip, or one by one
     poll: float = 5.0
     ping: float = 5.0
+    idle_pings: int = _sightings.IDLE
     neighbour_loads: float = 2.0  # of a poll, for each other process
+    # looks at storages that do not tell of commits, since there are notes, too
+    look: float = _wakeup.LOOK_TOLD
+    # turns
     group: int = _turns.GROUP
     company: float = _turns.COMPANY
+    run: float = _turns.RUN
+    long_run: float = _turns.LONG_RUN
+    run_turns: float = _turns._SHARE
+    later: float = _turns._LATER
     tries: int = _turns._TRIES
     pause: float = _turns._PAUSE
+    ahead: int = _ahead.AHEAD
+    ahead_short: float = _ahead.SHORT
+    # threads
+    busy: int = _threads.BUSY
+    late: float = _threads.LATE
+    late_commit: float = _threads.LATE_COMMIT
+    short: float = _pace.SHORT
+    most: float = _pace.MOST
+    weight: float = _pace._WEIGHT
+    quick: float = _storing.QUICK
+    quick_apart: float = _storing.QUICK_APART
+    # shards
     shards: int = _lines.SHARDS
-    idle_pings: int = _sightings.IDLE
+    still: float = _places.STILL
+    still_turns: float = _places.TURNS
+    lane: int = _places.LANE
+    lanes: int = _places.LANES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,75 +66,26 @@ class Work:
     quota: int = None         # of which all jobs are
 
 
-class Line:
-    """The waiting jobs, oldest first, as blocks: those of a shard put together."""
-
-    def __init__(self, shards):
-        self.versions = [0] * shards  # of the shards, as claims change them
-        self.changes = 0
-        self._blocks = []             # [shard, jobs]
-        self.quota_held = self.quota_version = 0
-        self.taken = 0
-        self.on_change = lambda worker: None
-
-    def put(self, shard, jobs):
-        """Add *jobs* jobs to *shard*."""
-        if self._blocks and self._blocks[-1][0] == shard:
-            self._blocks[-1][1] += jobs
-        else:
-            self._blocks.append([shard, jobs])
-        self.changes += 1
-        self.on_change(None)
-
-    def choose(self, count, own=None):
-        """Return ``(shard, jobs)`` pairs of *count* jobs.
-
-        *own* is None, or the number of the process among how many: each of these has
-        shards of its own, and takes from them first, then from its neighbour's.
-        """
-        blocks, chosen = self._blocks, collections.Counter()
-        if own is not None:
-            number, among = own
-            blocks = sorted(blocks, key=lambda block: (number - block[0]) % among)
-        for shard, jobs in blocks:
-            part = min(count, jobs)
-            chosen[shard] += part
-            count -= part
-            if not count:
-                break
-        return [(shard, jobs) for shard, jobs in chosen.items() if jobs]
-
-    def take(self, chosen, worker):
-        """Take out what was chosen."""
-        for shard, jobs in chosen:
-            self.versions[shard] += 1
-            self.taken += jobs
-            for block in self._blocks:
-                if block[0] == shard:
-                    part = min(jobs, block[1])
-                    block[1] -= part
-                    jobs -= part
-        self._blocks = [block for block in self._blocks if block[1]]
-        if chosen:
-            self.changes += 1
-            self.on_change(worker)
-
-
 class Worker(Client):
     """One process with one agent."""
 
     def __init__(self, world, number):
-        super().__init__(world.engine, world.cores, world.storage)
+        super().__init__(world.engine, world.cores, world.storage, world.crowd)
         self.world = world
-        self.number = number
-        self._policy = world.policy
+        self._policy = policy = world.policy
+        kind = self.storage.costs.kind
+        self._pool = Pool(self, policy, policy.quick_apart if kind == 'postgresql'
+                          else policy.quick)
+        self.places = Places(world.line, policy, number, world.plan.workers)
         self._turn = Lock(self.engine)
         self._more = Signal(self.engine)
-        self._waiting = self._hands = 0
-        self._leading = self._woken = False
+        self._waiting = self._begun = self._hands = 0
+        self._since = 0.0    # when the first of those that wait began to
+        self._leading = self._relied_on = False
+        self._due = math.inf  # when to claim again
         self._typical = self._turn_time = 0.0
-        self._view = list(world.line.versions)  # of the shards, as it has them
-        self._last_ping = -world.chance.random() * self._policy.ping
+        self._view = dict(world.line.versions)  # of the shards, as it has them
+        self._last_ping = -world.chance.random() * policy.ping
         self.began = []      # when the bodies of its jobs began
         self.turns = self.claims = self.conflicts = 0
 
@@ -139,32 +114,35 @@ class Worker(Client):
         yield from self._take()
 
     def _look_again(self):
-        seen = -1
         while True:
             yield self.engine.sleep(self._policy.look)
             yield from self.storage.load(self, 1)
-            if seen != self.world.line.changes:
-                seen = self.world.line.changes
-                yield from self._take()
 
-    def wake(self):
-        """Claim soon."""
-        if not self._woken:
-            self._woken = True
-            self.engine.start(self._claim_once())
+    def heard(self, shard):
+        """Claim what was put in *shard*: soon, or once those who come first had time."""
+        distance = 0 if self._policy.oldest else self.places.distance(shard)
+        # all are told at the same moment, and they on their machines
+        self._claim_in(self.storage.costs.wire
+                       + self.places.patience(distance, self._turn_time))
 
-    def _claim_once(self):
-        # it was told at the same moment as all others, and they on their machines
-        yield self.engine.sleep(self.storage.costs.wire)
-        self._woken = False
-        yield from self._take()
+    def _claim_in(self, seconds):
+        moment = self.engine.now + seconds
+        if moment < self._due:
+            self._due = moment
+            self.engine.plan(seconds, self._claim_due, moment)
+
+    def _claim_due(self, moment):
+        if self._due == moment:
+            self._due = math.inf
+            self.engine.start(self._take())
 
     # Its threads
 
-    def _perform(self):
+    def perform(self, seat):
+        """Do a job in the thread of *seat*; store its outcome, or leave that to others."""
         costs, work = self.storage.costs, self.world.work
-        begun = self.engine.now
-        yield from self.storage.load(self, costs.job_loads / 2)
+        begun, committing = self.engine.now, 0.0
+        self._begun += 1
         yield from self.compute(costs.job_cpu)
         self.began.append(self.engine.now)
         if work.outside:
@@ -172,18 +150,44 @@ class Worker(Client):
         yield from self.compute(work.cpu)
         if work.effect:
             yield from self.compute(costs.effect_cpu)
+            seat.committing, start = True, self.engine.now
             yield from self.storage.commit(self, costs.effect_records)
-        yield from self._submit(begun)
-
-    def _submit(self, begun):
+            seat.committing, committing = False, self.engine.now - start
+        now = self.engine.now
+        goes_on = self._pool.worked(seat, now - begun - committing, committing)
+        if not self._waiting:
+            self._since = now
         self._waiting += 1
-        self._typical += (self.engine.now - begun - self._typical) / 8
+        self._typical += (now - begun - self._typical) / 8
+        self._more.fire()
+        if not (goes_on and now - self._since < self._keeping):
+            yield from self.lead()
+
+    @property
+    def keeps(self):
+        """Whether outcomes wait that nobody stores yet."""
+        return self._waiting and not self._leading
+
+    @property
+    def _keeping(self):
+        policy = self._policy
+        return min(max(policy.run, policy.run_turns * self._turn_time), policy.long_run)
+
+    def lead_late(self):
+        """Store the outcomes that a thread has kept longer than it should."""
+        late = self._keeping + self._policy.later
+        if self.keeps and self.engine.now - self._since >= late:
+            yield from self.lead()
+
+    def lead(self):
+        """Store the outcomes that wait, unless another thread does just that."""
         if self._leading:
-            self._more.fire()
+            self._relied_on = True
             return
-        self._leading = True
-        while self._waiting:
+        self._leading = self._relied_on = True
+        while self._waiting and self._relied_on:
             yield from self._wait_for_company()
+            self._relied_on = self._waiting >= self._policy.group
             yield from self._take()
         self._leading = False
 
@@ -192,7 +196,7 @@ class Worker(Client):
         if self._typical >= longest:
             return
         end = self.engine.now + min(longest, 2 * self._typical)
-        while self._waiting < self._hands and self.engine.now < end - 1e-9:
+        while self._waiting < self._begun and self.engine.now < end - 1e-9:
             yield self._more.wait(end - self.engine.now)
 
     # Turns
@@ -205,9 +209,9 @@ class Worker(Client):
         claimed = yield from self._commit_again_and_again(batch)
         if batch:
             self._turn_time += (self.engine.now - began - self._turn_time) / 8
+        self._begun -= batch
         self._hands += claimed - batch
-        for _number in range(claimed):
-            self.engine.start(self._perform())
+        self._pool.put(claimed)
         self._turn.free()
 
     def _commit_again_and_again(self, batch):
@@ -231,25 +235,30 @@ class Worker(Client):
     def _once(self, batch, claim):
         """Try a turn once; return the jobs that it claimed, None after a conflict."""
         line, costs = self.world.line, self.storage.costs
-        seen, quota = list(line.versions), line.quota_version
-        chosen = yield from self._choose(batch) if claim else ()
-        chosen = chosen or ()
-        claimed = sum(jobs for _shard, jobs in chosen)
+        seen, quota = dict(line.versions), line.quota_version
+        chosen = self._choose(batch) if claim else []
+        claimed = sum(jobs for _shard, _lane, jobs in chosen)
+        yield from self._load(chosen)
         yield from self.compute(costs.turn_cpu + (batch + claimed) * costs.turn_job_cpu)
         if not batch and not claimed:
             return 0
 
         def check():
-            return (all(line.versions[shard] == seen[shard] for shard, _jobs in chosen)
+            return (all(line.versions[shard, lane] == seen.get((shard, lane), 0)
+                        for shard, lane, _jobs in chosen)
                     and (self.world.work.quota is None or quota == line.quota_version))
 
         def landed():
             line.quota_held += claimed - batch
             line.quota_version += 1
-            line.take(chosen, self)
+            line.take(chosen, self.engine.now)
+            self._view.update(((shard, lane), line.versions[shard, lane])
+                              for shard, lane, _jobs in chosen)
 
         self.claims += bool(claimed)
-        records = costs.turn_records + costs.job_records * (batch + claimed)
+        # who has changed something has stored its outcome with that
+        stored = 0 if self.world.work.effect else batch
+        records = costs.turn_records + costs.job_records * (stored + claimed)
         done = yield from self.storage.commit(self, records, check, landed)
         if not done:
             return None
@@ -259,19 +268,38 @@ class Worker(Client):
         return claimed
 
     def _choose(self, batch):
-        """Load what is to be looked at; return what is claimed."""
-        line, policy, costs = self.world.line, self._policy, self.storage.costs
-        room = policy.size - (self._hands - batch)
-        if self.world.work.quota is not None:
-            room = min(room, self.world.work.quota - line.quota_held + batch)
-        own = None if policy.oldest else (self.number, len(self.world.workers))
-        chosen = line.choose(room, own) if room > 0 else []
-        stale = [shard for shard, version in enumerate(line.versions)
-                 if version != self._view[shard]
-                 and (policy.oldest or any(shard == one for one, _jobs in chosen))]
-        for shard in stale:
-            self._view[shard] = line.versions[shard]
-        count = sum(jobs for _shard, jobs in chosen) * costs.job_loads / 2
-        yield from self.storage.load(
-            self, len(stale) * costs.turn_loads + count, policy.prefetch)
-        return chosen
+        """Return ``(shard, lane, jobs)`` of what is claimed."""
+        line, policy, quota = self.world.line, self._policy, self.world.work.quota
+        room = max(0, policy.size - (self._hands - batch))
+        if quota is not None or policy.oldest:
+            left = math.inf if quota is None else quota - line.quota_held + batch
+            return line.oldest(max(0, min(room, left)))
+        chosen = self.places.own(room + self._ahead(batch))
+        room -= sum(jobs for _shard, _lane, jobs in chosen)
+        if room <= 0:
+            return chosen
+        more, again = self.places.others(room, self._turn_time, self.engine.now)
+        if again is not None:
+            self._claim_in(again)
+        return chosen + more
+
+    def _ahead(self, batch):
+        """Return how many jobs are claimed beside those that there is room for."""
+        policy = self._policy
+        if not self.began or self._typical > policy.ahead_short:
+            return 0
+        ahead = min(policy.ahead, math.ceil(
+            policy.size * self._turn_time / max(self._typical, 1e-6)))
+        over = max(0, self._hands - batch - policy.size)
+        return max(0, ahead - over)
+
+    def _load(self, chosen):
+        """Load what is to be looked at for *chosen*, and what its jobs will read."""
+        line, costs = self.world.line, self.storage.costs
+        places = [(shard, lane) for shard, lane, _jobs in chosen]
+        stale = [one for one in line.versions if line.versions[one] != self._view.get(one)]
+        self._view.update((one, line.versions[one]) for one in stale)
+        count = sum(costs.turn_loads if one in places else costs.count_loads
+                    for one in stale)
+        count += sum(jobs for _shard, _lane, jobs in chosen) * costs.job_loads
+        yield from self.storage.load(self, count, self._policy.prefetch)

@@ -4,9 +4,9 @@ import random
 
 from bench.simulation.engine import Cores
 from bench.simulation.engine import Engine
+from bench.simulation.lines import Line
 from bench.simulation.storage import Client
 from bench.simulation.storage import Storage
-from bench.simulation.workers import Line
 from bench.simulation.workers import Policy
 from bench.simulation.workers import Work
 from bench.simulation.workers import Worker
@@ -40,17 +40,20 @@ class World:
                              f'{plan.workers}; simulate zeo or postgresql')
         self.plan, self.work, self.policy = plan, plan.work, plan.policy
         self.chance = random.Random(plan.seed)
+        self.crowd = crowd(plan.workers + (plan.server_cores is None), plan.cores)
         self.spread = plan.spread
         self.engine = Engine()
         self.cores = Cores(self.engine, plan.cores)
         server = (self.cores if plan.server_cores is None
                   else Cores(self.engine, plan.server_cores))
-        self.storage = Storage(self.engine, costs, server, plan.idle_clients)
+        self.storage = Storage(
+            self.engine, costs, server, plan.idle_clients,
+            self.crowd if plan.server_cores is None else 0.0)
         self.line = Line(self.policy.shards)
         self.workers = []
         self.workers += [Worker(self, number) for number in range(plan.workers)]
-        self.line.on_change = self._changed
         self._fill()
+        self.line.on_put = self._put
 
     def _fill(self):
         plan = self.plan
@@ -64,11 +67,9 @@ class World:
             left -= per_block
             shard += 1
 
-    def _changed(self, worker):
-        if self.storage.costs.pushes and (worker is None or self.policy.claims_wake):
-            for other in self.workers:
-                if other is not worker:
-                    other.wake()
+    def _put(self, shard):
+        for worker in self.workers:
+            worker.heard(shard)
 
     def _produce(self):
         producer = Client(self.engine, self.cores, self.storage)
@@ -115,7 +116,8 @@ class World:
         count = {name: value - before[name] for name, value in self._counts().items()}
         seconds, jobs = self.engine.now - start, max(1, count['jobs'])
         return {'jobs': count['jobs'], 'seconds': seconds,
-                'rate': count['jobs'] / seconds,
+                'rate': (count['jobs'] / seconds if self.plan.backlog is None
+                         else steady([one.began for one in self.workers])),
                 'commits_per_s': count['commits'] / seconds,
                 'commits_per_job': count['commits'] / jobs,
                 'loads_per_job': count['loads'] / jobs,
@@ -127,6 +129,34 @@ class World:
                 'locked': count['locked'] / seconds}
 
 
+def steady(began):
+    """Return the rate at which jobs began, of a list of moments for each process.
+
+    From the moment when each has begun one until nine tenths have begun.
+    """
+    times = sorted(moment for moments in began for moment in moments)
+    if not times:
+        return 0.0
+    start, end = window(began)
+    within = [moment for moment in times if start < moment <= end]
+    return len(within) / (end - start) if within else 0.0
+
+
+def window(began):
+    """Return that moment, and the one at which nine tenths have begun."""
+    times = sorted(moment for moments in began for moment in moments)
+    start = max(min(moments) for moments in began if moments)
+    if start > times[len(times) // 2]:
+        # one hardly got any: nobody waits for it
+        start = times[0]
+    return start, times[max(0, int(0.9 * len(times)) - 1)]
+
+
+def crowd(processes, cores):
+    """Return how many of so many processes have no processor of their own."""
+    return max(0.0, processes - cores)
+
+
 def simulate(costs, plan):
     """Return what a run of *plan* with *costs* finds."""
     return World(costs, plan).run()
@@ -136,13 +166,14 @@ def raw(costs, committers, cores, records=1, seconds=3.0):
     """Return the commits a second of so many processes that do nothing else."""
     engine = Engine()
     shared = Cores(engine, cores)
-    storage = Storage(engine, costs, shared)
+    crowded = crowd(committers + 1, cores)
+    storage = Storage(engine, costs, shared, crowd=crowded)
 
     def commit_again_and_again(client):
         while True:
             yield from storage.commit(client, records)
 
     for _number in range(committers):
-        engine.start(commit_again_and_again(Client(engine, shared, storage)))
+        engine.start(commit_again_and_again(Client(engine, shared, storage, crowded)))
     engine.run(seconds)
     return storage.commits / seconds

@@ -156,6 +156,120 @@ class Rates(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, 'opened by one process, not by 2'):
             self.simulate(costs('filestorage'), workers=2)
 
+    def test_claims_ahead_let_small_agents_group_as_well(self):
+        found = self.simulate(costs(), {'size': 1}, cores=9)
+        # a turn takes about as long as five jobs
+        self.assertLess(found['commits_per_job'], 0.2)
+        none = self.simulate(costs(), {'size': 1, 'ahead': 0}, cores=9)
+        self.assertGreater(none['commits_per_job'], 0.9)
+
+    def test_long_jobs_have_all_threads_and_each_its_own(self):
+        found = self.simulate(costs(), {'size': 10}, cores=9, seconds=20.0,
+                              work=self.workers.Work(outside=0.5))
+        self.assertAlmostEqual(found['rate'], 20, delta=2)
+
+    def test_one_thread_does_short_jobs_and_more_where_their_commits_take_long(self):
+        alone = self.simulate(costs(sync=.05), {'size': 10, 'quick': 1.0}, cores=9,
+                              work=self.workers.Work(effect=True))
+        more = self.simulate(costs(sync=.05), {'size': 10}, cores=9,
+                             work=self.workers.Work(effect=True))
+        # they wait for the lock of the storage, but not for a turn
+        self.assertGreater(more['rate'], 1.05 * alone['rate'])
+
+    def test_processes_without_a_processor_of_their_own_take_longer(self):
+        plan = {'workers': 3, 'cores': 3}
+        found = self.simulate(costs(), **plan)
+        crowded = self.simulate(costs(crowd=0.4), **plan)
+        # the server is one too many
+        self.assertAlmostEqual(
+            crowded['cpu_ms_per_job'] / found['cpu_ms_per_job'], 1.4, delta=0.15)
+        apart = self.simulate(costs(crowd=0.4), workers=3, cores=9)
+        self.assertAlmostEqual(apart['cpu_ms_per_job'], found['cpu_ms_per_job'], delta=0.2)
+
+    def test_a_rate_is_that_of_the_time_in_which_all_are_at_work(self):
+        quick = [number / 10 for number in range(10, 30)]
+        late = [2.0, 2.5]
+        # 2.1 to 2.6, and 2.5; the last tenth does not count
+        self.assertEqual(self.world.window([quick, late]), (2.0, 2.6))
+        self.assertAlmostEqual(self.world.steady([quick, late]), 7 / 0.6)
+        self.assertEqual(self.world.window([quick, [5.0]])[0], 1.0)
+        self.assertEqual(self.world.steady([[], []]), 0.0)
+
+    def test_work_before_the_lock_lets_many_committers_exceed_one(self):
+        early = costs('postgresql', early=1.0)
+        # 1 ms here and 1 ms there, 2 ms with the lock
+        self.assertAlmostEqual(self.world.raw(early, 1, 9), 250, delta=2)
+        self.assertAlmostEqual(self.world.raw(early, 8, 9), 500, delta=5)
+
+
+@needs_checkout
+class Calibration(unittest.TestCase):
+
+    def setUp(self):
+        self.module = simulation('simulation.calibrate')
+
+    def test_how_many_committers_gain_tells_of_the_lock(self):
+        world = simulation('simulation.world')
+        known = costs('postgresql')
+        cores = os.cpu_count()
+        for gain, name in ((1.0, 'handover'), (1.5, 'early')):
+            found = self.module._with_handover(known, gain)
+            self.assertGreater(getattr(found, name), 0)
+            self.assertAlmostEqual(
+                world.raw(found, 4, cores) / world.raw(known, 1, cores), gain, delta=0.1)
+
+    def test_turns_tell_what_they_cost_and_each_job_in_them(self):
+        turns = [(jobs, 0.002 + 0.0001 * jobs) for jobs in (1, 20, 42, 84)]
+        turn, job = self.module._line([*turns, (0, 5.0)])
+        self.assertAlmostEqual(turn, 0.002)
+        self.assertAlmostEqual(job, 0.0001)
+
+
+@needs_checkout
+class Samples(unittest.TestCase):
+
+    def test_what_is_used_is_that_of_the_steady_time_if_that_is_long_enough(self):
+        used = simulation('simulation.real')._used
+        # moment, processor seconds, jobs
+        samples = [[0, 0.0, 0], [1, 5.0, 10], [2, 6.0, 60], [3, 7.0, 100]]
+        self.assertEqual(used(samples, 1, 2.5, 100), [1, 1.0, 50])
+        self.assertEqual(used(samples, 1.5, 2.5, 100), [3, 7.0, 100])
+
+
+@needs_checkout
+class Shards(unittest.TestCase):
+    """Which jobs a process takes."""
+
+    def setUp(self):
+        lines = simulation('simulation.lines')
+        self.policy = simulation('simulation.workers').Policy()
+        self.line = lines.Line(self.policy.shards)
+        self.places = lines.Places(self.line, self.policy, 0, 2)
+
+    def test_own_shards_come_first(self):
+        self.line.put(1, 5)
+        self.line.put(2, 5)
+        self.assertEqual(self.places.own(3), [(2, 0, 3)])
+        self.assertEqual(self.places.own(9), [(2, 0, 5)])
+        self.line.take([(2, 0, 5)], 1.0)
+        self.assertEqual(self.places.own(9), [])
+        self.assertEqual((self.line.waiting[2], self.line.taken), (0, 5))
+
+    def test_those_of_others_are_left_to_them_for_a_moment(self):
+        self.line.put(1, 5)
+        still = self.policy.still
+        self.assertEqual(self.places.others(9, 0.0, 10.0), ([], still))
+        self.line.take([(1, 0, 1)], 10.0 + still / 2)
+        taken, again = self.places.others(9, 0.0, 10.0 + still)
+        self.assertEqual(taken, [])
+        self.assertAlmostEqual(again, still / 2)
+        self.assertEqual(self.places.others(9, 0.0, 20.0), ([(1, 0, 4)], None))
+
+    def test_but_not_those_that_stand_far_back(self):
+        self.line.put(1, self.policy.lane + 3)
+        taken, _again = self.places.others(9, 0.0, 10.0)
+        self.assertEqual(taken, [(1, 1, 3)])
+
 
 @needs_checkout
 class Command(unittest.TestCase):
@@ -250,7 +364,7 @@ class Tables(unittest.TestCase):
 def test_suite():
     suite = unittest.TestSuite()
     load = unittest.defaultTestLoader.loadTestsFromTestCase
-    for case in (Engine, Rates, Command, Tables):
+    for case in (Engine, Rates, Calibration, Samples, Shards, Command, Tables):
         suite.addTest(load(case))
     path = ROOT / 'docs' / 'scaling.rst'
     if path.exists():
