@@ -14,7 +14,7 @@ from ..job import Job
 from ..job import NeverRetry
 from ..runtime import attempt
 from ..runtime import conflicts
-from ..runtime import pace
+from ..runtime import threads
 from ..runtime.troubles import Troubles
 from ..testkit import World
 from .test_dispatcher import VirtualCase
@@ -37,7 +37,7 @@ class Contention(unittest.TestCase):
 
     def setUp(self):
         # otherwise jobs as short as these are done one after the other
-        patch = mock.patch.object(pace, 'SHORT', 0)
+        patch = mock.patch.object(threads, 'SHORT', 0)
         patch.start()
         self.addCleanup(patch.stop)
 
