@@ -22,6 +22,8 @@ from bench.simulation.workers import Policy  # noqa: E402
 from bench.simulation.workers import Work  # noqa: E402
 
 KINDS = ('zeo', 'postgresql')
+#: Jobs that a calibration has done at least: with fewer, most is done for the first time.
+CALIBRATED = 1500
 #: The page that has tables of what is found.
 PAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
                     'docs', 'scaling.rst')
@@ -137,7 +139,7 @@ def main(argv=None):
     if options.calibrate:
         from bench.simulation.calibrate import calibrate
         for kind in options.storage:
-            found, conditions = calibrate(kind, jobs=options.jobs)
+            found, conditions = calibrate(kind, jobs=max(options.jobs, CALIBRATED))
             known.save(conditions, {kind: found}, options.costs)
     if options.measure:
         measure(options)

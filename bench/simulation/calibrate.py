@@ -35,23 +35,31 @@ def calibrate(kind, seconds=2.0, jobs=1500, clients=(1, 50, 200), say=print):
                                    ('effect', 10, True)):
             drains[name] = real.drain(server, 1, jobs, size, effect)
             say(f'{kind}: {name}: {drains[name]["rate"]:.0f} jobs/s')
-        many = real.raw(server, COMMITTERS, seconds)
-        say(f'{kind}: {many["rate"]:.0f} commits/s of {COMMITTERS} processes')
-        after = real.raw(server, 1, seconds)
+    alone, many = _crowded(kind, seconds)
+    say(f'{kind}: {many["rate"]:.0f} commits/s of {COMMITTERS} processes')
     found = {**_storage(before, large, loads), **heard}
     found.update(_worker(drains, found))
     conditions = {
-        'raw_before': round(before['rate']), 'raw_after': round(after['rate']),
+        'raw_before': round(before['rate']), 'raw_after': round(alone['rate']),
         'processors': os.cpu_count(), 'python': platform.python_version(),
         'jobs': jobs, 'seconds': seconds, 'raw_many': many['rate'],
         'no_op': drains['ten']['rate'], 'effect': drains['effect']['rate'],
         'clients': beside}
-    alone = (before['cpu'] + after['cpu']) / 2
     told = (COMMITTERS - 1) * found['invalidation_cpu']
-    found['crowd'] = max(0.0, (many['cpu'] - told) / alone - 1) / max(
+    found['crowd'] = max(0.0, (many['cpu'] - told) / alone['cpu'] - 1) / max(
         1.0, world.crowd(COMMITTERS + 1, os.cpu_count()))
-    gain = 2 * many['rate'] / (before['rate'] + after['rate'])
-    return _with_handover(Costs(kind=kind, **found), gain), conditions
+    return _with_handover(Costs(kind=kind, **found),
+                          many['rate'] / alone['rate']), conditions
+
+
+def _crowded(kind, seconds):
+    """Return what one process commits, and several, on a server that has done nothing."""
+    with real.served(kind) as server:
+        server.fill(range(COMMITTERS), 1)
+        before = real.raw(server, 1, seconds)
+        many = real.raw(server, COMMITTERS, seconds)
+        after = real.raw(server, 1, seconds)
+    return {name: (before[name] + after[name]) / 2 for name in before}, many
 
 
 def _with_handover(costs, gain):

@@ -12,25 +12,32 @@ SUBJECTS = ('raw', 'no-op', 'effect')
 
 
 def measure(kind, processes, jobs, size, seconds, write):
-    """Measure all subjects; give each result to *write*."""
-    with real.served(kind) as server:
-        server.fill(range(max(processes)), 1)
-        for count in processes:
-            for subject in SUBJECTS:
-                before = real.raw(server, 1, seconds)['rate']
-                # enough that all are at work for a while
-                backlog = jobs * count // (3 if subject == 'effect' else 1)
-                if subject == 'raw':
-                    found = real.raw(server, count, seconds)
-                else:
-                    found = real.drain(
-                        server, count, backlog, size, subject == 'effect')
-                found.pop('turns', None)  # of these are many
-                after = real.raw(server, 1, seconds)['rate']
-                write({'storage': kind, 'processes': count, 'subject': subject,
-                       'size': size, 'jobs': backlog, 'raw': (before + after) / 2,
-                       'raw_before': before, 'raw_after': after,
-                       'processors': os.cpu_count(), **found})
+    """Measure all subjects; give each result to *write*.
+
+    Each on a server of its own: PostgreSQL gets slower by the versions of rows that it
+    keeps until somebody cleans up.
+    """
+    for count in processes:
+        for subject in SUBJECTS:
+            with real.served(kind) as server:
+                server.fill(range(count), 1)
+                write({'storage': kind, **_measured(
+                    server, count, subject, jobs, size, seconds)})
+
+
+def _measured(server, count, subject, jobs, size, seconds):
+    before = real.raw(server, 1, seconds)['rate']
+    # enough that all are at work for a while
+    backlog = jobs * count
+    if subject == 'raw':
+        found = real.raw(server, count, seconds)
+    else:
+        found = real.drain(server, count, backlog, size, subject == 'effect')
+    found.pop('turns', None)  # of these are many
+    after = real.raw(server, 1, seconds)['rate']
+    return {'processes': count, 'subject': subject, 'size': size, 'jobs': backlog,
+            'raw': (before + after) / 2, 'raw_before': before, 'raw_after': after,
+            'processors': os.cpu_count(), **found}
 
 
 def predict(costs, result):
