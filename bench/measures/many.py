@@ -103,25 +103,24 @@ class Workers(Measure):
         with contextlib.closing(store.open()) as db:
             with common.connected(db) as connection:
                 jobs.check(connection, self._kind, count)
-                _first, _last, found_rate = middle(jobs.ends(connection))
+                ends = jobs.ends(connection)
         found = seen(answers, count)
         found['extra']['claims_of'] = [one['claims'] for one in answers]
-        return {'value': found_rate, 'jobs': count, 'cost': per_job(store.cost(mark), count),
+        return {'value': rate(ends, *middle(ends)), 'jobs': count, 'cost': per_job(store.cost(mark), count),
                 **found}
 
 
 def middle(ends):
-    """Return from when to when *ends* count, in seconds, and how many a second came."""
+    """Return from when to when *ends* count, in seconds."""
     ends = sorted(ends)
-    first = ends[int(BEGINNING * len(ends))]
-    last = ends[int((1 - END) * len(ends)) - 1]
-    return first, last, rate(ends, first, last)
+    return ends[int(BEGINNING * len(ends))], ends[int((1 - END) * len(ends)) - 1]
 
 
 def rate(ends, first, last):
     """Return how many of *ends* a second came in between."""
     if last <= first:
-        raise ValueError('the processes were not at it at the same time')
+        raise ValueError(f'of {len(ends)} jobs too few ended while all processes were at '
+                         f'it; measure more of them, with --jobs')
     return sum(first < end <= last for end in ends) / (last - first)
 
 
@@ -162,7 +161,7 @@ class Limit(Measure):
 def rate_of(times):
     """Return the rate while all were at it whose *times* these are, as of workers."""
     ends = list(itertools.chain.from_iterable(times))
-    first, last, _rate = middle(ends)
+    first, last = middle(ends)
     return rate(ends, max(first, *(one[0] for one in times)),
                 min(last, *(one[-1] for one in times)))
 

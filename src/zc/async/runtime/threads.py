@@ -147,7 +147,7 @@ class Pool:
         """Whether tickets wait.  Any thread."""
         return bool(self._tickets)
 
-    def worked(self, seconds, committing=0.0):
+    def worked(self, seconds, committing):
         """Take note that this thread's job is done, which took so many *seconds*.
 
         It took so many more for *committing*.  Return whether the thread goes on with

@@ -118,11 +118,11 @@ class Turns:
             self._typical += (seconds - self._typical) / 8
             self._ahead.note(ticket.pool, seconds)
             self._more.notify()
-            if goes_on and now - self._since < self._run():
+            if goes_on and now - self._since < self._longest_run():
                 return
         self.lead()
 
-    def _run(self):
+    def _longest_run(self):
         return min(max(RUN, _SHARE * self._turn_time), LONG_RUN)
 
     def lead_late(self):
@@ -131,7 +131,7 @@ class Turns:
         Any thread.  Return whether some wait that nobody stores yet.  The storage's
         return is not waited for: whoever calls that has other things to do.
         """
-        return self.lead(self._run() + _LATER)
+        return self.lead(self._longest_run() + _LATER)
 
     def lead(self, seconds=0):
         """Store the outcomes that wait, if some do, and for *seconds* at least.
