@@ -1,6 +1,7 @@
 """Runs: one thread does short jobs one after the other; what is long stops nobody."""
 import contextlib
 import ctypes
+import sys
 import threading
 import unittest
 from unittest import mock
@@ -14,6 +15,7 @@ from zope.interface import classImplements
 from .. import clock
 from .. import testing
 from ..job import Job
+from ..job import NeverRetry
 from ..runtime import storing
 from ..runtime import threads
 from ..runtime import turns
@@ -32,6 +34,9 @@ class Counter(persistent.Persistent):
     count = 0
 
     def increment(self):
+        self.count += 1
+
+    def count_call(self, result):
         self.count += 1
 
 
@@ -615,12 +620,37 @@ class WholeRuns(unittest.TestCase):
             self.assertTrue(testing.wait_for(lambda: dispatcher.idle))
             pool = dispatcher.queues['']['main']
             self.assertGreater(pool._commits._typical, 0)
+            self.assertEqual(pool._commits._limit, storing.QUICK)
 
             with Clocked.stopped() as now, mock.patch.object(pool, 'worked') as worked:
                 storing._spent.seconds = 0.25
                 dispatcher.submit(
                     Ticket(b'', 'unnamed', 1, ('', 'main'), begun=now - 1), None)
             worked.assert_called_once_with(0.75, 0.25)
+
+    def test_each_kind_of_commit_of_a_worker_is_timed(self):
+        with World() as world:
+            counter = world.connection.root()['counter'] = Counter()
+            world.connection.add(counter)
+            once = Job(quick)
+            once.retry_policy_factory = NeverRetry
+            follows = Job(quick)
+            follows.addCallback(Job(counter.count_call))
+            world.queue.put(once), world.queue.put(follows)
+            transaction.commit()
+            real, callers = storing.commit, set()
+
+            def commit(manager):
+                callers.add(sys._getframe(1).f_code.co_name)
+                real(manager)
+
+            with mock.patch.object(storing, 'commit', commit):
+                world.start(size=1)
+                self.assertTrue(testing.wait_for(lambda: all(
+                    one.status is testing.COMPLETED for one in (once, follows)), 20))
+            # the job with effects, the one that is begun alone, and the end of a job
+            # whose callback is of a kind that nobody knows
+            self.assertLessEqual({'_commit', '_begin_alone', 'commit'}, callers)
 
     def test_who_is_done_after_its_agent_has_gone_makes_no_pool(self):
         with World() as world:
