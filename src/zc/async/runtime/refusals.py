@@ -136,6 +136,9 @@ class Refusals:
         """End a turn that failed: what was taken in it stands in line again."""
         for asked, marks in self._before.items():
             asked.marks = marks
+            if asked.high is not None and self.next_bit is None:
+                # it was found that nothing is left out, and now something is
+                self.next_bit = clock.monotonic()
         self._before.clear()
 
     def _forget(self):
