@@ -147,16 +147,21 @@ class Attempts:
         try:
             value = execution.invoke(self._job, self._args)
         except BaseException:
-            self._ended |= around.ended > 0
-            around.restore()
+            self._restore(around)
             self._note_ended(around.ended)
             raise
-        self._ended |= around.ended > 0
-        problem = around.restore() or self._moved(around.ended)
+        problem = self._restore(around) or self._moved(around.ended)
         self._note_ended(around.ended)
         if problem is not None:
             raise AbortedError(f'{describe.safe_repr(self._job)} {problem}')
         return value
+
+    def _restore(self, around):
+        """See `Surroundings.restore`."""
+        try:
+            return around.restore()
+        finally:
+            self._ended |= around.ended
 
     def _moved(self, ended):
         """Return that the call has moved the job that is held, or None."""
@@ -166,15 +171,15 @@ class Attempts:
             raise ReassignedError(f'{describe.safe_repr(self._held)} was reassigned')
         return 'took itself, or the job that it follows from, away from its agent'
 
-    def _note_ended(self, count):
-        """Go on from the transactions that the call has ended by itself, *count*."""
-        if not count:
+    def _note_ended(self, ended):
+        """Go on from the transactions that the call has *ended* by itself, if it has."""
+        if not ended:
             return
         job = self._job
         log.events.warning(
-            '%s ended its transaction by itself, %d times: what it did before is '
+            '%s ended its transaction by itself: what it did before is '
             'stored, or lost, whatever becomes of it, and may be done again',
-            describe.safe_repr(job), count)
+            describe.safe_repr(job))
         if self._unstored is not None:
             self._unstored.replay(self._connection)  # what it aborted had these in it
         if self._token is None:

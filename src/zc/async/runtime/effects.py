@@ -4,9 +4,16 @@ The one place that looks into transactions and connections for it: what is
 asked here is not part of their interfaces, and is tested on each version.
 """
 from ZODB import Connection
+from ZODB.FileStorage import FileStorage
+from ZODB.MappingStorage import MappingStorage
 from ZODB.mvccadapter import MVCCAdapterInstance
 from ZODB.utils import p64
 from ZODB.utils import u64
+
+#: Storages that have their records at hand.
+_IN_PROCESS = FileStorage, MappingStorage
+#: The status of a transaction whose commit has failed.
+_FAILED = 'Commit failed'
 
 
 def has_effects(transaction, connection):
@@ -25,6 +32,16 @@ def _is_waited_for(transaction):
     return (transaction.isDoomed()
             or any(True for _hook in transaction.getBeforeCommitHooks())
             or any(True for _hook in transaction.getAfterCommitHooks()))
+
+
+def is_under_way(transaction, manager):
+    """Return whether *transaction*, of *manager*, was neither ended nor has failed."""
+    return manager._txn is transaction and transaction.status != _FAILED
+
+
+def is_told(connection, manager):
+    """Return whether *connection* is told of the transactions of *manager*."""
+    return connection in manager._synchs
 
 
 class Mark:
@@ -101,6 +118,42 @@ def ghost(connection, oid, cls=None):
     return connection._reader.load_persistent(oid, cls)
 
 
+def tells_current_records(connection):
+    """Return whether its storage tells for nothing which record of an object is current.
+
+    A server would have to be asked; so would one that keeps the records elsewhere.
+    """
+    storage = connection._storage
+    return (type(storage) is MVCCAdapterInstance
+            and type(storage._storage) in _IN_PROCESS)
+
+
+def is_current_record(connection, oid, serial):
+    """Return whether what *serial* has stored of *oid* is what would be loaded now.
+
+    *connection* has begun a transaction.  False where the storage does not tell that for
+    nothing.
+    """
+    return (tells_current_records(connection) and serial < connection._storage._start
+            and connection._storage._storage.getTid(oid) == serial)
+
+
+def adopt(connection, oid, cls, state, serial, size):
+    """Return the object *oid* of *cls* with *state*, as *serial* has stored it.
+
+    *size* is about that of its record, in bytes.  Return None where *connection* has the
+    object already.
+    """
+    if connection._cache.get(oid) is not None:
+        return None
+    found = cls.__new__(cls)
+    found.__setstate__(state)
+    found._p_oid, found._p_jar, found._p_serial = oid, connection, serial
+    found._p_estimated_size = size
+    connection._cache[oid] = found
+    return found
+
+
 def can_be_kept(connection, manager):
     """Return whether *connection*, of *manager*, is as good for another transaction as anew.
 
@@ -114,7 +167,7 @@ def can_be_kept(connection, manager):
             and connection._needs_to_join
             and connection._reset_counter == Connection.global_reset_counter
             and not connection._Connection__onCloseCallbacks
-            and connection in manager._synchs)
+            and is_told(connection, manager))
 
 
 class LastOf:

@@ -11,6 +11,8 @@ import transaction
 
 from .. import describe
 from .. import log
+from .effects import is_told
+from .effects import is_under_way
 
 #: The exit status of a process that a call has forked off and not ended.
 FORKED = 70
@@ -34,8 +36,8 @@ class Surroundings:
         self._pid = os.getpid()
         self._manager = transaction.manager.manager
         self._explicit = self._manager.explicit
-        self.ended = 0  # transactions that were ended meanwhile
-        self._manager.registerSynch(self)
+        self._transaction = self._manager.get()
+        self.ended = False  # whether that was ended meanwhile, told by `restore`
 
     def restore(self):
         """Make things as they were; return what the call must not have done, or None.
@@ -47,12 +49,12 @@ class Surroundings:
         if os.getpid() != self._pid:
             os._exit(FORKED)
         problem = self._take_back()
-        try:
-            self._manager.unregisterSynch(self)
-        except KeyError:
-            raise Lost('cleared the synchronizers of its transaction manager') from None
+        # not asked of a listener: to have one for each call costs more than this
+        self.ended = not is_under_way(self._transaction, self._manager)
         if self._connection.opened is not self._opened:
             raise Lost('closed the connection of its worker')
+        if not is_told(self._connection, self._manager):
+            raise Lost('cleared the synchronizers of its transaction manager')
         return problem
 
     def _take_back(self):
@@ -66,18 +68,6 @@ class Surroundings:
             log.trace.warning('abort failed: %s', describe.error(error))
         transaction.manager.manager = self._manager
         return 'replaced the transaction manager of its thread'
-
-    # What a transaction manager asks of those who listen
-
-    def beforeCompletion(self, ended):
-        """See `transaction.interfaces.ISynchronizer`."""
-
-    def afterCompletion(self, ended):
-        """See `transaction.interfaces.ISynchronizer`."""
-        self.ended += 1
-
-    def newTransaction(self, begun):
-        """See `transaction.interfaces.ISynchronizer`."""
 
 
 class _Doubts(threading.local):

@@ -37,6 +37,7 @@ from .attempt import abort
 from .claims import Claims
 from .effects import ghost
 from .effects import has_effects
+from .handover import states
 from .mending import mend
 from .overdue import UnderWay
 from .worker import Ticket
@@ -466,13 +467,14 @@ class Turns:
 
     def _tickets(self, claimed):
         history = self._services.history
+        state_of = states(self._connection)
         tickets = []
         for job, agent, ahead in claimed:
             pool = agent.queue.name, agent.name
             record = history.claimed(describe.address(job), *pool)
             tickets.append(Ticket(
                 job._p_oid, record.key[1], job._attempt, pool, record, ahead,
-                Job if type(job) is Job else None))
+                Job if type(job) is Job else None, state_of(job)))
         return tickets
 
     def _apply_all(self, batch):

@@ -43,6 +43,8 @@ class _Ear:
 
 def _patience(signs, oids):
     """Return the least of the seconds that *signs* tell of those of *oids*, or None."""
+    if signs.keys().isdisjoint(oids):
+        return None  # nearly always: each commit passes by here
     return min((signs[oid] for oid in signs.keys() & oids), default=None)
 
 

@@ -39,7 +39,7 @@ from .attempt import Attempts
 from .attempt import begin
 from .attempt import commit_step
 from .attempt import SHORT
-from .effects import ghost
+from .handover import job_of
 from .opening import Connections
 from .pauses import Stopped
 from .surroundings import Lost
@@ -58,6 +58,7 @@ class Ticket:
     record: object = None  # a `history.JobRecord`; None for what is resumed
     ahead: bool = False    # whether it may be given back before it is begun
     cls: type = None       # the job's, where that is certain
+    state: object = None   # a `handover.State` of it, or None
     handed: float = 0.0    # by the steady clock, when it was put before the workers
     begun: float = 0.0     # the same, when one of them took it
     thread: int = None     # that worker's
@@ -205,7 +206,7 @@ class _Performance:
         return outcome
 
     def _perform(self, outcome):
-        job = ghost(self._connection, outcome.oid, self._ticket.cls)
+        job = job_of(self._ticket, self._connection)
         if job.status is COMPLETED:
             # meanwhile, by whoever brought the result that it waited for
             return

@@ -220,12 +220,12 @@ class Transactions(InMemory):
             self.finish(job)
         return job, self.messages(logs, 'WARNING')
 
-    def test_a_commit_of_its_own_is_warned_of_once_with_the_number(self):
+    def test_a_commit_of_its_own_is_warned_of_once(self):
         document = self.document()
         _job, warned = self.run_one(write_and_commit, document, 3)
         self.assertEqual(document.text, 'xxxy')
         self.assertEqual(len(warned), 1)
-        self.assertIn('ended its transaction by itself, 3 times', warned[0])
+        self.assertIn('ended its transaction by itself', warned[0])
 
     def test_what_it_committed_before_it_failed_is_there(self):
         document = self.document()
