@@ -160,6 +160,11 @@ def _worker(drains, costs):
             effect['cpu_per_job'] - ten['cpu_per_job'] - more * commit
             # its outcome is no record of the turn
             - (Costs.effect_records - Costs.job_records) * costs['record_cpu'])),
+        # what it does besides: it looks whether others have changed what was only read
+        'server_effect_cpu': max(0.0, (
+            effect['server_cpu_per_job'] - ten['server_cpu_per_job']
+            - more * (costs['server_commit_cpu'] + costs['server_invalidation_cpu'])
+            - (Costs.effect_records - Costs.job_records) * costs['server_record_cpu'])),
         'job_loads': ten['loads_per_job']}
 
 

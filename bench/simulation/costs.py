@@ -34,6 +34,7 @@ class Costs:
     turn_job_cpu: float             # for each job that it claims, and each that it settles
     job_cpu: float                  # of a job, in its thread
     effect_cpu: float               # if it changes something, apart from the commit
+    server_effect_cpu: float = 0.0  # … at the server, apart from any commit's
     handover: float = 0.0           # of the lock, when others wait for it
     early: float = 0.0              # share of the server's work that needs no lock
     # how much more processor time all takes, for each process that has no processor of

@@ -87,8 +87,8 @@ class Storage:
             yield self._wire(1 if at_once else piece)
             yield from self._serve(piece * costs.server_load_cpu)
 
-    def commit(self, client, records, check=None, landed=None):
-        """Commit; return whether that was possible.
+    def commit(self, client, records, check=None, landed=None, server_cpu=0.0):
+        """Commit, for which the server computes *server_cpu* more; return whether it could.
 
         ``check()`` tells, with the lock held, whether nothing stands against it;
         ``landed()`` is called when it is durable.
@@ -96,7 +96,7 @@ class Storage:
         costs = self.costs
         yield from client.compute(costs.commit_cpu + records * costs.record_cpu)
         yield self._wire()
-        work = costs.server_commit_cpu + records * costs.server_record_cpu
+        work = costs.server_commit_cpu + records * costs.server_record_cpu + server_cpu
         if costs.early:
             yield from self._serve(costs.early * work)
         yield self._lock.take

@@ -151,7 +151,8 @@ class Worker(Client):
         if work.effect:
             yield from self.compute(costs.effect_cpu)
             seat.committing, start = True, self.engine.now
-            yield from self.storage.commit(self, costs.effect_records)
+            yield from self.storage.commit(
+                self, costs.effect_records, server_cpu=costs.server_effect_cpu)
             seat.committing, committing = False, self.engine.now - start
         now = self.engine.now
         goes_on = self._pool.worked(seat, now - begun - committing, committing)

@@ -114,6 +114,13 @@ class Rates(unittest.TestCase):
         self.assertLess(found['rate'], 333)
         self.assertGreater(found['locked'], 0.9)
 
+    def test_what_an_effect_costs_the_server_counts_for_jobs_that_have_one(self):
+        dear, plan = costs(server_effect_cpu=.002), {'workers': 4, 'cores': 9}
+        effect = self.simulate(dear, work=self.workers.Work(effect=True), **plan)
+        # 5 ms with the lock
+        self.assertLess(effect['rate'], 200)
+        self.assertEqual(self.simulate(dear, **plan), self.simulate(costs(), **plan))
+
     def test_groups_let_jobs_without_effects_exceed_the_commits(self):
         found = self.simulate(costs(), {'size': 20}, cores=9)
         self.assertLess(found['commits_per_job'], 0.2)
@@ -217,6 +224,17 @@ class Calibration(unittest.TestCase):
             self.assertGreater(getattr(found, name), 0)
             self.assertAlmostEqual(
                 world.raw(found, 4, cores) / world.raw(known, 1, cores), gain, delta=0.1)
+
+    def test_what_is_left_of_the_server_s_time_is_an_effect_s(self):
+        ten = {'turns': [(jobs, 0.002 + 0.0001 * jobs) for jobs in (0, 0, 0, 1, 20, 42)],
+               'loads_per_job': 0, 'commits_per_job': 0.1, 'cpu_per_job': 0.001,
+               'server_cpu_per_job': 0.0001}
+        effect = {**ten, 'commits_per_job': 1.1, 'cpu_per_job': 0.003,
+                  'server_cpu_per_job': 0.0041}
+        found = self.module._worker({'ten': ten, 'effect': effect},
+                                    {**ROUND, 'server_record_cpu': .0005})
+        # 4 ms more, for one commit more of 1 ms, and one record more
+        self.assertAlmostEqual(found['server_effect_cpu'], 0.0025)
 
     def test_turns_tell_what_they_cost_and_each_job_in_them(self):
         turns = [(jobs, 0.002 + 0.0001 * jobs) for jobs in (1, 20, 42, 84)]
