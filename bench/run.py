@@ -54,7 +54,7 @@ def arguments(argv):
                         help=f'some of {",".join(KINDS)}; by default all')
     parser.add_argument('--measure', type=_names_of(MEASURES),
                         help=f'some of {",".join(MEASURES)}; by default all')
-    parser.add_argument('--jobs', type=_positive, help='in a backlog (5000, 3000 or '
+    parser.add_argument('--jobs', type=_positive, help='in a backlog (20000, 3000 or '
                         '1000, as the storage can bear)')
     parser.add_argument('--size', type=_positive, help='of the agent (3)')
     parser.add_argument('--runs', type=_positive, help='of each measure (5)')
