@@ -180,6 +180,18 @@ def write_commit_and_raise(document, result=None):
     raise LookupError('after the commit')
 
 
+def commit_in_vain(document, then=None):
+    """Have a commit fail, and say nothing of it."""
+    count('called')
+    document.text = lambda: 'not storable'
+    try:
+        transaction.commit()
+    except Exception:
+        story.append('failed')
+    if then == 'abort':
+        transaction.abort()
+
+
 def write_and_abort(document, result=None):
     count('called')
     document.write('x')
@@ -226,6 +238,15 @@ class Transactions(InMemory):
         self.assertEqual(document.text, 'xxxy')
         self.assertEqual(len(warned), 1)
         self.assertIn('ended its transaction by itself', warned[0])
+
+    def test_one_that_fails_and_is_kept_quiet_is_told_too(self):
+        for then in (None, 'abort'):
+            with self.subTest(then=then):
+                counts.clear()
+                story.clear()
+                _job, warned = self.run_one(commit_in_vain, self.document(), then)
+                self.assertEqual(story[0], 'failed')
+                self.assertIn('ended its transaction by itself', warned[0])
 
     def test_what_it_committed_before_it_failed_is_there(self):
         document = self.document()

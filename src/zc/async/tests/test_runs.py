@@ -16,6 +16,7 @@ from .. import clock
 from .. import testing
 from ..job import Job
 from ..job import NeverRetry
+from ..runtime import attempt
 from ..runtime import storing
 from ..runtime import threads
 from ..runtime import turns
@@ -476,6 +477,13 @@ class Commits(Clocked):
         self.assertEqual(storing.spent(), 0.5)
         self.assertEqual(storing.spent(), 0)
         self.assertFalse(storing.committing(threading.get_ident()))
+
+    def test_that_of_a_step_is_one_too(self):
+        manager = transaction.TransactionManager()
+        with mock.patch.object(storing, 'commit') as commit:
+            found = attempt.commit_step(manager, lambda seconds: False, lambda: 'found')
+        self.assertEqual(found, 'found')
+        commit.assert_called_once_with(manager)
 
     def test_also_where_it_fails(self):
         def fail():
