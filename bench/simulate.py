@@ -51,6 +51,7 @@ def arguments(argv):
         'of what FILE has')
     add('--page', metavar='FILE', default=PAGE, help='another page for the tables')
     add('--processes', type=_numbers, default=(1, 2, 4, 8), help='of real runs')
+    add('--runs', type=int, default=3, help='of each, of which the medians count (3)')
     add('--jobs', type=int, default=1500, help='of real runs and of a calibration')
     add('--workers', type=_numbers, default=(1, 10, 100, 1000), help='to simulate')
     add('--size', type=int, default=10, help='of the agents (10)')
@@ -126,8 +127,10 @@ def measure(options):
             print(f'{result["storage"]} {result["subject"]} {result["processes"]}: '
                   f'{result["rate"]:.0f}/s', flush=True)
 
-        for kind in options.storage:
-            check.measure(kind, options.processes, options.jobs, options.size, 1.0, write)
+        for _number in range(options.runs):
+            for kind in options.storage:
+                check.measure(
+                    kind, options.processes, options.jobs, options.size, 1.0, write)
 
 
 def main(argv=None):

@@ -1,6 +1,9 @@
 """Holds the simulation against real runs on this machine, with 1 to 8 processes."""
+import dataclasses
+import itertools
 import json
 import os
+import statistics
 
 from bench.simulation import real
 from bench.simulation import world
@@ -26,7 +29,7 @@ def measure(kind, processes, jobs, size, seconds, write):
 
 
 def _measured(server, count, subject, jobs, size, seconds):
-    before = real.raw(server, 1, seconds)['rate']
+    before = real.raw(server, 1, seconds)
     # enough that all are at work for a while
     backlog = jobs * count
     if subject == 'raw':
@@ -34,20 +37,25 @@ def _measured(server, count, subject, jobs, size, seconds):
     else:
         found = real.drain(server, count, backlog, size, subject == 'effect')
     found.pop('turns', None)  # of these are many
-    after = real.raw(server, 1, seconds)['rate']
+    after = real.raw(server, 1, seconds)
+
+    def mean(name):
+        return (before[name] + after[name]) / 2
+
     return {'processes': count, 'subject': subject, 'size': size, 'jobs': backlog,
-            'raw': (before + after) / 2, 'raw_before': before, 'raw_after': after,
+            'raw': mean('rate'), 'raw_before': before['rate'], 'raw_after': after['rate'],
+            'raw_cpu': mean('cpu'), 'raw_server_cpu': mean('server_cpu'),
             'processors': os.cpu_count(), **found}
 
 
 def predict(costs, result):
     """Return the rate that is predicted for what *result* measured.
 
-    Where this machine was slower in that minute than when it was calibrated, as its
-    raw rate tells, so are the costs.
+    Where the processors were slower in that minute than when they were calibrated, as
+    what they took for a raw commit tells, so are the costs.
     """
     cores = result['processors']
-    costs = costs.scaled(world.raw(costs, 1, cores) / result['raw'])
+    costs = costs.paced(result['raw_cpu'], result['raw_server_cpu'])
     if result['subject'] == 'raw':
         return world.raw(costs, result['processes'], cores)
     plan = world.Plan(
@@ -57,18 +65,53 @@ def predict(costs, result):
     return world.simulate(costs, plan)['rate']
 
 
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """What was measured, and what is predicted for it: medians of its *runs*, a second."""
+
+    storage: str
+    subject: str
+    processes: int
+    runs: int
+    raw: float       # of one bare process
+    measured: float
+    predicted: float
+    steady: bool     # in most runs
+
+    @property
+    def factor(self):
+        """By which the prediction is off, one way or the other."""
+        if not (self.measured and self.predicted):
+            return float('inf')
+        return max(self.predicted / self.measured, self.measured / self.predicted)
+
+
+def compared(costs, results):
+    """Return a list of `Compared`, of *results* with each number of processes."""
+    def key(one):
+        return one['storage'], SUBJECTS.index(one['subject']), one['processes']
+
+    found = []
+    for _key, runs in itertools.groupby(sorted(results, key=key), key):
+        runs = list(runs)
+        first, median = runs[0], statistics.median
+        found.append(Compared(
+            first['storage'], first['subject'], first['processes'], len(runs),
+            median(one['raw'] for one in runs), median(one['rate'] for one in runs),
+            median(predict(costs[first['storage']], one) for one in runs),
+            median(map(is_steady, runs)) >= 0.5))
+    return found
+
+
 def table(costs, results):
     """Return lines that set what was measured beside what is predicted."""
-    lines = [f'{"storage":<12}{"subject":<9}{"processes":>9}{"raw of one":>12}'
-             f'{"measured":>10}{"predicted":>11}{"error":>8}']
-    for one in sorted(results, key=lambda one: (
-            one['storage'], SUBJECTS.index(one['subject']), one['processes'])):
-        rate = predict(costs[one['storage']], one)
-        error = rate / one['rate'] - 1 if one['rate'] else float('inf')
+    lines = [f'{"storage":<12}{"subject":<9}{"processes":>9}{"runs":>6}{"raw of one":>12}'
+             f'{"measured":>10}{"predicted":>11}{"off by":>8}']
+    for one in compared(costs, results):
         lines.append(
-            f'{one["storage"]:<12}{one["subject"]:<9}{one["processes"]:>9}'
-            f'{one["raw"]:>10.0f}/s{one["rate"]:>8.0f}/s{rate:>9.0f}/s{error:>+8.0%}'
-            + ('' if is_steady(one) else '  not steady'))
+            f'{one.storage:<12}{one.subject:<9}{one.processes:>9}{one.runs:>6}'
+            f'{one.raw:>10.0f}/s{one.measured:>8.0f}/s{one.predicted:>9.0f}/s'
+            f'{one.factor:>8.2f}' + ('' if one.steady else '  not steady'))
     return lines
 
 

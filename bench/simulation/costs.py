@@ -60,10 +60,28 @@ class Costs:
 
     def scaled(self, factor):
         """Return the same of a machine on which all takes *factor* times as long."""
-        times = {field.name: factor * getattr(self, field.name)
-                 for field in dataclasses.fields(self)
-                 if field.name in TIMES}
-        return dataclasses.replace(self, **times)
+        return self._times(lambda name: factor)
+
+    def paced(self, cpu, server_cpu):
+        """Return the same where a commit of one record takes so much processor time.
+
+        *cpu* in the process that commits, *server_cpu* at the server.  What is no processor
+        time stays.
+        """
+        here = cpu / (self.commit_cpu + self.record_cpu + self.finish_cpu)
+        there = server_cpu / (self.server_commit_cpu + self.server_record_cpu
+                              + self.server_invalidation_cpu)
+
+        def factor(name):
+            if not name.endswith('_cpu'):
+                return 1
+            return there if name.startswith('server_') else here
+
+        return self._times(factor)
+
+    def _times(self, factor):
+        return dataclasses.replace(
+            self, **{name: factor(name) * getattr(self, name) for name in TIMES})
 
 
 TIMES = frozenset(

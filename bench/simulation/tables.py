@@ -37,15 +37,13 @@ def clients(conditions):
 def processes(costs, results):
     """Return the table of real runs, with what is predicted, and how far that is off."""
     told, factors, counts = {}, {}, sorted({one['processes'] for one in results})
-    for one in results:
-        if not one['rate']:
+    for one in check.compared(costs, results):
+        if not one.measured:
             continue
-        predicted = check.predict(costs[one['storage']], one)
-        mark = '' if check.is_steady(one) else ' *'
-        told[one['storage'], one['subject'], one['processes']] = (
-            f'{number(one["rate"])} ({number(predicted)}){mark}')
-        off = predicted / one['rate']
-        factors.setdefault(not mark, []).append(max(off, 1 / off))
+        mark = '' if one.steady else ' *'
+        told[one.storage, one.subject, one.processes] = (
+            f'{number(one.measured)} ({number(one.predicted)}){mark}')
+        factors.setdefault(one.steady, []).append(one.factor)
     rows = [(f'{TITLES[kind]}, {words}',
              *(told.get((kind, subject, count), 'not measured') for count in counts))
             for kind in costs for subject, words in (

@@ -321,11 +321,12 @@ class Command(unittest.TestCase):
         self.assertEqual(found['zeo'], costs())
         self.assertEqual(found['postgresql'].wire, .5)
 
-    def test_a_check_scales_by_the_raw_rate_of_its_minute(self):
+    def test_a_check_scales_by_the_processor_time_of_a_raw_commit_of_its_minute(self):
         check = simulation('simulation.check')
         result = {'storage': 'zeo', 'subject': 'raw', 'processes': 1, 'raw': 125.0,
-                  'raw_before': 100.0, 'raw_after': 150.0, 'rate': 125.0, 'processors': 2}
-        # half of what the costs say: it was a slow minute
+                  'raw_before': 100.0, 'raw_after': 150.0, 'rate': 125.0, 'processors': 2,
+                  'raw_cpu': .003, 'raw_server_cpu': .003}
+        # three times as much as the costs say: it was a slow minute; not for the disk
         self.assertAlmostEqual(check.predict(costs(), result), 125, delta=2)
         path = os.path.join(self.folder, 'results.jsonl')
         with open(path, 'w', encoding='utf-8') as file:
@@ -333,6 +334,21 @@ class Command(unittest.TestCase):
         printed = self.run_command('--check', path)
         self.assertIn('125/s', printed)
         self.assertIn('not steady', printed)
+
+
+    def test_of_several_runs_the_medians_are_compared(self):
+        check = simulation('simulation.check')
+        results = [{'storage': 'zeo', 'subject': 'raw', 'processes': 1, 'raw': raw,
+                    'raw_before': before, 'raw_after': raw, 'rate': rate, 'processors': 2,
+                    'raw_cpu': cpu, 'raw_server_cpu': .001}
+                   for raw, before, rate, cpu in (
+                       (125, 125, 500, .002), (250, 250, 120, .001), (60, 10, 60, .007))]
+        [found] = check.compared({'zeo': costs()}, results)
+        self.assertEqual((found.runs, found.raw, found.measured), (3, 125, 120))
+        # 2 ms here and 3 ms there
+        self.assertAlmostEqual(found.predicted, 200, delta=2)
+        self.assertAlmostEqual(found.factor, 200 / 120, delta=.02)
+        self.assertTrue(found.steady)
 
 
 CONDITIONS = {kind: {'raw_before': 1004, 'raw_many': 931.2, 'no_op': 601.4, 'effect': 297,
@@ -353,7 +369,7 @@ class Tables(unittest.TestCase):
         raw = self.world.raw(costs(), 1, 2)
         return {'storage': 'zeo', 'subject': 'raw', 'processes': processes, 'raw': raw,
                 'raw_before': raw * (1 - moved), 'raw_after': raw, 'rate': rate,
-                'processors': 2}
+                'processors': 2, 'raw_cpu': .001, 'raw_server_cpu': .001}
 
     def test_the_page_has_a_place_for_each_of_them_and_keeps_the_rest(self):
         page = (ROOT / 'docs' / 'scaling.rst').read_text()
