@@ -38,8 +38,11 @@ class Case(unittest.TestCase):
     storage = None
 
     def setUp(self):
-        self.db = ZODB.DB(self.storage)
+        databases = {}
+        self.db = ZODB.DB(self.storage, databases=databases)
         self.addCleanup(self.db.close)
+        other = ZODB.DB(None, database_name='other', databases=databases)
+        self.addCleanup(other.close)
         self.claims, self.works = self.open(), self.open()
         self.job = self.claims.root['job'] = Job(nothing, 1, name='two')
         self.job.parent = self.claims.root['parent'] = persistent.Persistent()
@@ -149,13 +152,22 @@ class Loaded(Case):
         before = self.works.connection.get(self.job._p_oid)
         self.assertIs(self.handed(), before)
 
-    def test_where_it_has_something_that_somebody_could_change(self):
-        for value in ([], {}, (1, []), ({},), Policy(),
-                      persistent.Persistent()):
+    def test_where_it_has_something_that_cannot_be_shared(self):
+        for value in ([], {}, ('one', []), (('one',),), Policy()):
             with self.subTest(value=value):
                 self.job.extra = value
+                self.claims.commit()
                 self.assertIsNone(self.state())
-                self.claims.begin()
+        self.job.extra = persistent.Persistent()
+        self.claims.commit()
+        self.assertIsNotNone(self.state())
+
+    def test_where_it_refers_to_an_object_of_another_database(self):
+        there = self.claims.connection.get_connection('other')
+        self.job.extra = there.root()['thing'] = persistent.Persistent()
+        there.add(self.job.extra)
+        self.claims.commit()
+        self.assertIsNone(self.state())
 
     def test_where_it_was_changed_and_not_committed(self):
         self.job.failure_log_level = 10
