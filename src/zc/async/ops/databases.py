@@ -4,6 +4,7 @@ import re
 
 from .. import datafile
 from .. import log
+from ..outage import is_conflict
 from ..outage import is_outage
 from ..runtime.mending import mend
 from .options import Refused
@@ -11,6 +12,8 @@ from .options import Refused
 #: Passwords in a URI.
 _SECRET = re.compile(r'(://[^/?#:@]*:)[^/?#]*(?=@)|((?:^|[?&\s])password=)[^&\s]*')
 _LONGEST = 300
+#: Tries to open a database that meet conflicts before the last.
+_TRIES = 3
 
 
 def shown(text):
@@ -64,11 +67,22 @@ class Source:
         """Return the `ZODB.DB`.  Raise `Refused` if it cannot be opened."""
         self.check_files()
         try:
-            db = self._open()
+            db = self._opened()
         except Exception as error:
             raise Refused(f'cannot open {self.name}: {_reason(error)}', 1) from None
         mend(db)
         return db
+
+    def _opened(self):
+        # Opening a new database makes its root: where another process does so at the
+        # same moment, one of both meets a conflict, and finds the root the next time.
+        for _try in range(_TRIES):
+            try:
+                return self._open()
+            except Exception as error:
+                if not is_conflict(error):
+                    raise
+        return self._open()
 
 
 def _reason(error):

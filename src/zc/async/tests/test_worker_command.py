@@ -11,8 +11,10 @@ import shlex
 import signal
 import socket
 import unittest
+from unittest import mock
 import uuid
 
+from ZODB.Connection import Connection
 
 from . import servers
 from .. import cli
@@ -174,6 +176,23 @@ class Sources(unittest.TestCase):
         db = self.source(uri, install=True).open()
         self.addCleanup(db.close)
         self.assertIn('another process uses it', self.refused(uri))
+
+    def test_a_database_that_another_makes_at_the_same_moment(self):
+        uri = f'sqlite://{self.folder}/db'
+        others = [self.source(uri, install=True)]
+        add = Connection._add
+
+        def add_second(connection, obj, oid):
+            while others:  # between the look for the root and its commit
+                others.pop().open().close()
+            add(connection, obj, oid)
+
+        with mock.patch.object(Connection, '_add', add_second):
+            db = self.source(uri, install=True).open()
+        self.addCleanup(db.close)
+        self.assertEqual(others, [])
+        with db.transaction() as connection:
+            self.assertEqual(dict(connection.root()), {})
 
     def test_nobody_answers(self):
         port = servers.free_port()
