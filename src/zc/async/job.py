@@ -24,6 +24,7 @@ from .model import execution
 from .model import recovery
 from .model import retry
 from .model import status
+from .model import stored
 from .model import workflow
 from .model.call import Annotations
 from .model.call import Args
@@ -54,11 +55,9 @@ def as_job(item):
 
 #: Arguments of which a text can be made later: many would take more than the text.
 _FEW = 8
-#: The numbers of a job with what they are by default, in the order in which they are
-#: stored.
-_NUMBERS = (('_code', status.UNSET), ('_attempt', 0), ('_begin_after', None),
-            ('_begin_by', None), ('_active_start', None), ('_active_end', None),
-            ('_callbacks_end', None))
+#: The numbers of a job in the order in which they were stored in the first form.
+_NUMBERS = ('_code', '_attempt', '_begin_after', '_begin_by', '_active_start',
+            '_active_end', '_callbacks_end')
 
 
 class Node(persistent.Persistent):
@@ -169,27 +168,34 @@ class Job(Node):
     failure_log_level = None
 
     def __getstate__(self):
-        """Return what is stored: the numbers together, without their names.
+        """Return what is stored: a tuple as `.model.stored.pack` makes it.
 
-        A job's record is written at put, claim and settle; names of attributes
-        were most of it.
+        To a subclass with methods of its own for that: the attributes, a dict, which is
+        also stored where something does not fit.
         """
+        state = self._attributes()
+        cls = type(self)
+        if cls is Job or (cls.__getstate__ is Job.__getstate__
+                          and cls.__setstate__ is Job.__setstate__):
+            return stored.pack(state) or self._attributes()
+        return state
+
+    def _attributes(self):
+        """Return what differs from the defaults."""
         state = super().__getstate__()
-        take = state.pop
-        numbers = [take(name, default) for name, default in _NUMBERS]
-        while numbers and numbers[-1] is None:
-            numbers.pop()
         for name in [name for name, value in state.items() if value is None]:
             if getattr(type(self), name, state) is None:
                 del state[name]
-        state['_n'] = tuple(numbers)
         return state
 
     def __setstate__(self, state):
-        state = dict(state)
-        for (name, default), number in zip(_NUMBERS, state.pop('_n', ())):
-            if number is not default:
-                state[name] = number
+        if type(state) is tuple:
+            state = stored.unpack(state)
+        elif '_n' in state:  # the first form
+            state = dict(state)
+            state.update(
+                (name, number) for name, number in zip(_NUMBERS, state.pop('_n'))
+                if number is not getattr(Job, name))
         super().__setstate__(state)
 
     def __init__(self, /, *args, **kwargs):

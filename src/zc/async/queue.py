@@ -46,7 +46,7 @@ from .model.quota import Quota  # noqa: F401 documented here
 from .model.quota import Quotas
 
 #: The stored form that this code writes; see `zc.async.evolve`.
-GENERATION = 1
+GENERATION = 2
 #: Jobs that cannot be read are taken out of line so many at a time.
 _AT_ONCE = 100
 

@@ -1,15 +1,16 @@
 """Numbered steps from one stored form to the next.
 
 The queues of a database carry the number of their stored form, ``generation``.
-A step is a function in a module of its own, ``step_N``, that brings queues of
+A step is a function, in a module ``step_N`` of its own, that brings queues of
 form N to form N + 1; it commits nothing.  Steps are never changed once they
-were released.  There are none yet: the first form is 1.
+were released.  The first form is 1.
 """
 from ..interfaces import AsyncError
 from ..queue import GENERATION
+from . import step_1
 
 #: Form -> the function that leads from it to the next one.
-STEPS = {}
+STEPS = {1: step_1.step}
 
 
 class GenerationError(AsyncError):

@@ -6,6 +6,8 @@ from ZODB.POSException import POSKeyError
 from ZODB.utils import load_current
 from zodbpickle.pickle import Unpickler
 
+from .stored import CALL
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Raw:
@@ -35,7 +37,8 @@ def _call_oid(stored):
     reader = _Reader(io.BytesIO(stored))
     try:
         reader.load()  # the class
-        found = reader.load()['_call']
+        state = reader.load()
+        found = state[CALL] if type(state) is tuple else state['_call']
     except Exception:
         return None  # no job's record, or a broken one: its bytes are all there is
     return found if isinstance(found, bytes) else None

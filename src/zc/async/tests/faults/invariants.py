@@ -12,6 +12,7 @@ from ...interfaces import COMPLETED
 from ...interfaces import IJob
 from ...interfaces import KEY
 from ...model import status
+from ...model import stored
 from ...model.callbacks import children
 from ...model.callbacks import is_node
 from .scenarios import stage
@@ -196,7 +197,8 @@ def history(records):
 
 def _course(states):
     """One job's committed states follow the arrows."""
-    numbers = [(*state.get('_n', ()), 0, 0)[:2] for state in states]
+    numbers = [(state.get('_code', 0), state.get('_attempt', 0))
+               for state in map(stored.unpack, states)]
     for (code, attempt), (next_code, next_attempt) in zip(numbers, numbers[1:]):
         if next_code not in _NEXT[code]:
             yield f'a job went from {code} to {next_code}: {numbers}'
