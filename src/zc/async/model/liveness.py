@@ -1,9 +1,11 @@
 """Whether a dispatcher lives, as the database tells it.
 
 Two records.  A `Ping` is written again and again; an `Activation` only when a
-dispatcher is activated, deactivated or declared dead.  Claims and results are
+dispatcher is activated, deactivated or declared dead.  Claims and callbacks are
 fenced with ``Connection.readCurrent`` on the activation, so one that a
-neighbour has declared dead can commit neither, and pings disturb nobody.
+neighbour has declared dead can commit neither, and pings disturb nobody.  A commit
+that writes a job which an agent holds needs no fence: who declares its dispatcher
+dead writes each such job, too, and one of both meets a conflict.
 """
 import persistent
 
@@ -73,6 +75,16 @@ class Activation(persistent.Persistent):
     def value(self):
         """When it was activated: aware UTC, or None."""
         return clock.from_micros(self.micros)
+
+
+def is_held(job):
+    """Return whether *job* is held for a dispatcher that is active; True if by none.
+
+    As this transaction sees it: enough where its commit writes *job*.
+    """
+    agent = job.agent
+    return (agent is None or agent.parent is None
+            or agent.parent.activation.micros is not None)
 
 
 def fence(job):
