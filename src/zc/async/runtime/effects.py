@@ -4,14 +4,10 @@ The one place that looks into transactions and connections for it: what is
 asked here is not part of their interfaces, and is tested on each version.
 """
 from ZODB import Connection
-from ZODB.FileStorage import FileStorage
-from ZODB.MappingStorage import MappingStorage
 from ZODB.mvccadapter import MVCCAdapterInstance
 from ZODB.utils import p64
 from ZODB.utils import u64
 
-#: Storages that have their records at hand.
-_IN_PROCESS = FileStorage, MappingStorage
 #: The status of a transaction whose commit has failed.
 _FAILED = 'Commit failed'
 
@@ -118,24 +114,12 @@ def ghost(connection, oid, cls=None):
     return connection._reader.load_persistent(oid, cls)
 
 
-def tells_current_records(connection):
-    """Return whether its storage tells for nothing which record of an object is current.
+def begun_after(connection, serial):
+    """Return whether the transaction of *connection* sees what *serial* has stored.
 
-    A server would have to be asked; so would one that keeps the records elsewhere.
+    Of a storage that ZODB adapts to its multi-version protocol.
     """
-    storage = connection._storage
-    return (type(storage) is MVCCAdapterInstance
-            and type(storage._storage) in _IN_PROCESS)
-
-
-def is_current_record(connection, oid, serial):
-    """Return whether what *serial* has stored of *oid* is what would be loaded now.
-
-    *connection* has begun a transaction.  False where the storage does not tell that for
-    nothing.
-    """
-    return (tells_current_records(connection) and serial < connection._storage._start
-            and connection._storage._storage.getTid(oid) == serial)
+    return serial < connection._storage._start
 
 
 def adopt(connection, oid, cls, state, serial, size):

@@ -37,7 +37,7 @@ from .attempt import abort
 from .claims import Claims
 from .effects import ghost
 from .effects import has_effects
-from .handover import states
+from .handover import Handover
 from .mending import mend
 from .overdue import UnderWay
 from .worker import Ticket
@@ -95,6 +95,7 @@ class Turns:
         self._next_due = None  # microseconds, as the latest claims found it
         self._committer = None
         self._connection = None
+        self._handover = None  # of the connection
         self._manager = transaction.TransactionManager(explicit=True)
         self._hands = {}    # (database name, oid) -> ticket that a worker has
         self._dropped = {}  # (database name, oid) -> attempt that ended in nothing
@@ -298,6 +299,8 @@ class Turns:
             return [self._waiting.popleft() for _number in range(count)]
 
     def _release(self, batch):
+        if self._handover is not None:
+            self._handover.forget([ticket.oid for ticket, _outcome in batch])
         for ticket, outcome in batch:
             key = ticket.database_name, ticket.oid
             if self._hands.get(key) is ticket:
@@ -394,7 +397,8 @@ class Turns:
             self._next_due = min((one for one in due if one is not None), default=None)
             if has_effects(self._manager.get(), connection):
                 self._committer = threading.get_ident()
-                self._manager.commit()
+                with self._handover.expecting(job for job, _agent, _ahead in claimed):
+                    self._manager.commit()
                 self._services.troubles.over()
             else:
                 abort(self._manager)
@@ -467,14 +471,13 @@ class Turns:
 
     def _tickets(self, claimed):
         history = self._services.history
-        state_of = states(self._connection)
         tickets = []
         for job, agent, ahead in claimed:
             pool = agent.queue.name, agent.name
             record = history.claimed(describe.address(job), *pool)
             tickets.append(Ticket(
                 job._p_oid, record.key[1], job._attempt, pool, record, ahead,
-                Job if type(job) is Job else None, state_of(job)))
+                Job if type(job) is Job else None, self._handover.state(job)))
         return tickets
 
     def _apply_all(self, batch):
@@ -554,6 +557,7 @@ class Turns:
             mend(self._services.db)
             self._connection = self._services.db.open(
                 transaction_manager=self._manager)
+            self._handover = Handover(self._connection)
         return self._connection
 
     def close(self):
@@ -562,6 +566,7 @@ class Turns:
             connection, self._connection = self._connection, None
             if connection is None:
                 return
+            self._handover.close()
             abort(self._manager)
             try:
                 connection.close()

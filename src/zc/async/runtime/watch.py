@@ -3,7 +3,7 @@
 Where ZODB adapts a storage to its multi-version protocol (FileStorage, ZEO and
 others), every commit passes by the adapter's instances with the ids of what it
 changed; over ZEO those of other processes too.  An ear among them hears it at
-once.  That is private to ZODB, so it is in this module and in `.idle` alone;
+once.  That is private to ZODB, so it is in this module, `.handover` and `.idle` alone;
 storages with a protocol of their own (RelStorage) are asked, often, and cheaply.  With
 PostgreSQL there is a `.listener` besides, and they are asked seldom while that works.
 

@@ -5,9 +5,9 @@ from unittest import mock
 import persistent
 import transaction
 import ZODB
-from ZODB.DemoStorage import DemoStorage
 from ZODB.mvccadapter import MVCCAdapterInstance
 from ZODB.POSException import ConflictError
+from ZODB.tests.MVCCMappingStorage import MVCCMappingStorage
 
 from .. import testing
 from ..job import Job
@@ -48,6 +48,9 @@ class Case(unittest.TestCase):
         self.job.parent = self.claims.root['parent'] = persistent.Persistent()
         execution.begin(self.job)
         self.claims.commit()
+        self.handover = handover.Handover(self.claims.connection)
+        self.addCleanup(self.handover.close)
+        self.claim()
 
     def open(self):
         client = Client(self.db)
@@ -55,8 +58,14 @@ class Case(unittest.TestCase):
         self.addCleanup(client.transactions.abort)
         return client
 
-    def state(self, job=None):
-        return handover.states(self.claims.connection)(self.job if job is None else job)
+    def claim(self):
+        """Commit the job as claims do."""
+        self.job._p_changed = True
+        with self.handover.expecting([self.job]):
+            self.claims.commit()
+
+    def state(self):
+        return self.handover.state(self.job)
 
     def handed(self, begin=True):
         """Return the job that the other connection has of a ticket."""
@@ -82,9 +91,9 @@ class Handed(Case):
         loaded._p_activate()
         self.assertEqual(found._p_serial, loaded._p_serial)
         self.assertIs(type(found), type(loaded))
-        theirs = loaded.__getstate__()
-        self.assertEqual(found.__getstate__().keys(), theirs.keys())
-        for name, value in found.__getstate__().items():
+        theirs = loaded._attributes()
+        self.assertEqual(found._attributes().keys(), theirs.keys())
+        for name, value in found._attributes().items():
             same = theirs[name]
             if isinstance(value, persistent.Persistent):
                 self.assertIs(value._p_jar, self.works.connection)
@@ -156,17 +165,17 @@ class Loaded(Case):
         for value in ([], {}, ('one', []), (('one',),), Policy()):
             with self.subTest(value=value):
                 self.job.extra = value
-                self.claims.commit()
+                self.claim()
                 self.assertIsNone(self.state())
         self.job.extra = persistent.Persistent()
-        self.claims.commit()
+        self.claim()
         self.assertIsNotNone(self.state())
 
     def test_where_it_refers_to_an_object_of_another_database(self):
         there = self.claims.connection.get_connection('other')
         self.job.extra = there.root()['thing'] = persistent.Persistent()
         there.add(self.job.extra)
-        self.claims.commit()
+        self.claim()
         self.assertIsNone(self.state())
 
     def test_where_it_was_changed_and_not_committed(self):
@@ -175,20 +184,75 @@ class Loaded(Case):
 
     def test_where_it_is_of_another_class(self):
         self.job = self.claims.root['job'] = OwnJob(nothing)
-        self.claims.commit()
+        self.claims.connection.add(self.job)
+        self.claim()
         self.assertTrue(self.is_loaded())
+
+    def test_where_it_was_not_claimed_here(self):
+        self.job = self.claims.root['job'] = Job(nothing)
+        self.claims.commit()
+        self.assertIsNone(self.state())
+
+    def test_where_its_claim_has_failed(self):
+        self.works.begin()
+        self.works.connection.get(self.job._p_oid).failure_log_level = 10
+        self.works.commit()
+        self.handover.forget([self.job._p_oid])
+        with self.assertRaises(ConflictError):
+            self.claim()
+        self.claims.begin()
+        self.job._p_activate()
+        self.assertIsNone(self.state())
+
+    def test_where_it_was_given_back(self):
+        state = self.state()
+        self.handover.forget([self.job._p_oid])
+        with mock.patch.object(self, 'state', lambda: state):
+            self.assertTrue(self.is_loaded())
+
+    def test_where_the_storage_was_away(self):
+        state = self.state()
+        self.db._mvcc_storage.invalidateCache()
+        with mock.patch.object(self, 'state', lambda: state):
+            self.assertTrue(self.is_loaded())
+        self.assertIsNone(self.state())
+
+    def test_where_nobody_listens_any_more(self):
+        state = self.state()
+        self.handover.close()
+        self.assertNotIn(self.handover, self.db._mvcc_storage._instances)
+        with mock.patch.object(self, 'state', lambda: state):
+            self.assertTrue(self.is_loaded())
+
+    def test_where_a_commit_is_told_of_just_now(self):
+        # and this connection has been told already
+        state, oid, heard = self.state(), self.job._p_oid, self.handover._invalidate
+
+        class Telling:
+
+            def __enter__(self):
+                heard(b'later...', [oid])
+
+            def __exit__(self, *error):
+                pass
+
+        self.works.begin()
+        with (mock.patch.object(self, 'state', lambda: state),
+              mock.patch.object(self.db._mvcc_storage, '_lock', Telling())):
+            self.assertIsNone(self.handed(begin=False)._p_changed)
 
 
 class Elsewhere(Case):
-    """Where the storage would have to ask others which record is current."""
+    """Where the storage has a protocol of its own, and nobody is told."""
 
     def setUp(self):
-        self.storage = DemoStorage()
+        self.storage = MVCCMappingStorage()
         super().setUp()
 
     def test_it_is_loaded(self):
         self.assertIsNone(self.state())
         self.assertIsNone(self.handed()._p_changed)
+        self.handover.forget([self.job._p_oid])
 
 
 class Work(unittest.TestCase):

@@ -67,6 +67,7 @@ class Turns:
     _next_due: Any
     _committer: Any
     _connection: Any
+    _handover: Any
     _manager: Any
     _hands: dict[Any, Any]
     _dropped: dict[Any, Any]
