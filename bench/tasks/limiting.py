@@ -11,7 +11,7 @@ from bench.tasks.common import say
 from bench.tasks.common import wait_for_a_line
 
 #: Bytes of the records of a job and of its call.
-JOB, CALL = 185, 175
+JOB, CALL = 175, 175
 #: Where those of each process are kept, and what all of them guard.
 RECORDS, GUARD = 'bench.records', 'bench.guard'
 
