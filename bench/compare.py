@@ -61,7 +61,9 @@ def source_of(revision, folder):
         sys.exit(f'{revision!r} cannot be had from the repository: '
                  f'{done.stderr.decode(errors="replace").strip()}')
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        archive.extractall(folder, filter='data')
+        # not there before 3.11.4, which Debian has
+        archive.extraction_filter = getattr(tarfile, 'data_filter', lambda member, _p: member)
+        archive.extractall(folder)
     return os.path.join(folder, 'src')
 
 
