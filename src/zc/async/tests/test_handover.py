@@ -4,11 +4,13 @@ from unittest import mock
 
 import persistent
 import transaction
+from ZEO.ClientStorage import ClientStorage
 import ZODB
 from ZODB.mvccadapter import MVCCAdapterInstance
 from ZODB.POSException import ConflictError
 from ZODB.tests.MVCCMappingStorage import MVCCMappingStorage
 
+from . import servers
 from .. import testing
 from ..job import Job
 from ..job import NeverRetry
@@ -253,6 +255,33 @@ class Elsewhere(Case):
         self.assertIsNone(self.state())
         self.assertIsNone(self.handed()._p_changed)
         self.handover.forget([self.job._p_oid])
+
+
+class OverZEO(Case):
+    """Where a server tells each process of the commits of the others."""
+
+    def setUp(self):
+        port = self.enterContext(servers.zeo(self.enterContext(servers.folder())))
+        self.address = '127.0.0.1', port
+        self.storage = ClientStorage(self.address, wait_timeout=servers.PATIENCE)
+        super().setUp()
+
+    def test_it_is_there_and_nothing_is_loaded(self):
+        with mock.patch.object(MVCCAdapterInstance, 'load', side_effect=AssertionError):
+            self.assertIs(self.handed()._p_changed, False)
+
+    def test_it_is_loaded_where_another_process_has_changed_it(self):
+        state = self.state()
+        other = ZODB.DB(ClientStorage(self.address, wait_timeout=servers.PATIENCE))
+        self.addCleanup(other.close)
+        with other.transaction() as connection:
+            connection.root()['job'].failure_log_level = 10
+        servers.wait_until(
+            lambda: self.handover.serial(self.job._p_oid) != state.serial, 'it is told')
+        with mock.patch.object(self, 'state', lambda: state):
+            found = self.handed()
+        self.assertIsNone(found._p_changed)
+        self.assertEqual(found.failure_log_level, 10)
 
 
 class Work(unittest.TestCase):
