@@ -11,6 +11,9 @@ from . import step_1
 
 #: Form -> the function that leads from it to the next one.
 STEPS = {1: step_1.step}
+#: Forms from which dispatchers go on by themselves, while others may run: all that the
+#: step has to do is to keep older ones off.
+AT_ONCE = frozenset((1,))
 
 
 class GenerationError(AsyncError):
@@ -25,10 +28,24 @@ def check(queues):
             f'version of zc.async knows forms up to {GENERATION}; install the '
             f'version that wrote it, or a newer one')
     if queues.generation < GENERATION:
+        remedy = ('start a dispatcher of this version, which brings them to that'
+                  if AT_ONCE.issuperset(range(queues.generation, GENERATION)) else
+                  'call zc.async_.evolve.evolve(queues) and commit, with no dispatcher '
+                  'running')
         raise GenerationError(
             f'the stored form of the queues is {queues.generation}, and this '
-            f'version of zc.async works with form {GENERATION}; call '
-            f'zc.async_.evolve.evolve(queues) and commit, with no dispatcher running')
+            f'version of zc.async works with form {GENERATION}; {remedy}')
+
+
+def keep_up(queues):
+    """Bring *queues* to the newest form, if that may be done while others run.
+
+    Commits nothing.  Raise `GenerationError` unless this code may work with them then.
+    """
+    if queues.generation < GENERATION and AT_ONCE.issuperset(
+            range(queues.generation, GENERATION)):
+        evolve(queues)
+    check(queues)
 
 
 def evolve(queues, steps=STEPS, to=GENERATION):

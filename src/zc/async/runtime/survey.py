@@ -11,7 +11,7 @@ from .. import chance
 from .. import describe
 from .. import log
 from .. import outage
-from ..evolve import check
+from ..evolve import keep_up
 from ..interfaces import ACTIVE
 from ..interfaces import COMPLETED
 from ..interfaces import KEY
@@ -115,7 +115,7 @@ class Survey:
                     connection.db().database_name, self._services.UUID)
             return ()
         self._warned = False
-        check(queues)
+        keep_up(queues)
         return queues.values()
 
     def works_for(self, queue):
