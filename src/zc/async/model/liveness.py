@@ -77,14 +77,13 @@ class Activation(persistent.Persistent):
         return clock.from_micros(self.micros)
 
 
-def is_held(job):
-    """Return whether *job* is held for a dispatcher that is active; True if by none.
+def may_store(job):
+    """Return whether what became of *job* may be stored: its dispatcher is active.
 
-    As this transaction sees it: enough where its commit writes *job*.
+    Or it has none.  As this transaction sees it: enough where its commit writes *job*.
     """
-    agent = job.agent
-    return (agent is None or agent.parent is None
-            or agent.parent.activation.micros is not None)
+    agents = _holder(job)
+    return agents is None or agents.activation.micros is not None
 
 
 def fence(job):
@@ -92,10 +91,14 @@ def fence(job):
 
     Return False if it is deactivated already: the job is in other hands.
     """
+    agents = _holder(job)
+    return agents is None or fence_agents(agents)
+
+
+def _holder(job):
+    """Return the agents of the dispatcher that holds *job*, or None."""
     agent = job.agent
-    if agent is None or agent.parent is None:
-        return True
-    return fence_agents(agent.parent)
+    return None if agent is None else agent.parent
 
 
 def fence_agents(agents):

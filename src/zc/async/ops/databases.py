@@ -67,13 +67,13 @@ class Source:
         """Return the `ZODB.DB`.  Raise `Refused` if it cannot be opened."""
         self.check_files()
         try:
-            db = self._opened()
+            db = self._open_beside_others()
         except Exception as error:
             raise Refused(f'cannot open {self.name}: {_reason(error)}', 1) from None
         mend(db)
         return db
 
-    def _opened(self):
+    def _open_beside_others(self):
         # Opening a new database makes its root: where another process does so at the
         # same moment, one of both meets a conflict, and finds the root the next time.
         for _try in range(_TRIES):

@@ -25,7 +25,7 @@ from ..model import retry
 from ..model import status
 from ..model.call import CodeMissing
 from ..model.liveness import fence
-from ..model.liveness import is_held
+from ..model.liveness import may_store
 from ..model.outcomes import NOTHING
 from . import storing
 from . import surroundings
@@ -272,7 +272,7 @@ class Attempts:
                 and type(self._job.parent) is Agent)
 
     def _commit(self):
-        if not (is_held if self._held is self._job else fence)(self._held):
+        if not (may_store if self._held is self._job else fence)(self._held):
             raise ReassignedError(f'{self._job!r} was reassigned')
         if self._unstored:
             self._unstored.restore(self._connection)

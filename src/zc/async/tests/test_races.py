@@ -547,19 +547,19 @@ class DeadAndAlive(Race, unittest.TestCase):
     def test_it_cannot_store_the_result_of_a_job_that_it_holds_without_a_fence(self):
         job, = self.stored(self.begun(self.put()))
         with self.without_guards(liveness):
-            self.assertTrue(liveness.is_held(self.b.mine(job)))
+            self.assertTrue(liveness.may_store(self.b.mine(job)))
             execution.settle(self.b.mine(job), 42)
             self.declare_dead(self.a)
             self.second_conflicts()
         self.assertIs(job.status, PENDING)
         self.b.begin()
-        self.assertTrue(liveness.is_held(self.b.mine(job)))  # by nobody, in line
+        self.assertTrue(liveness.may_store(self.b.mine(job)))  # by nobody, in line
 
     def test_what_it_holds_still_is_not_held_any_more(self):
         job, = self.stored(self.claimed(self.put()))
-        self.assertTrue(liveness.is_held(job))
+        self.assertTrue(liveness.may_store(job))
         self.queue.dispatchers[FIRST].activation.end()
-        self.assertFalse(liveness.is_held(job))
+        self.assertFalse(liveness.may_store(job))
 
     def test_it_sees_that_it_is_dead(self):
         job, = self.stored(self.claimed(self.put()))

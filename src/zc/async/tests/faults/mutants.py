@@ -84,7 +84,7 @@ def install(name):
         'faults.test_mutants.PlayedToo.test_no_fence')
 def _no_fence():
     yield attempt, 'fence', lambda job: True
-    yield attempt, 'is_held', lambda job: True
+    yield attempt, 'may_store', lambda job: True
     yield turns, 'fence_agents', lambda agents: True
 
 
@@ -221,7 +221,7 @@ def _stores_what_waits_for_others():
     yield ends.End, 'fits', lambda self, job: True
     yield turns.Turns, '_holds', lambda self, job: True
     yield attempt, 'fence', lambda job: True
-    yield attempt, 'is_held', lambda job: True
+    yield attempt, 'may_store', lambda job: True
     yield unstored, 'fence', lambda job: True
     yield unstored, '_place_of', lambda job: None
     yield attempt.Attempts, '_check_place', lambda self: None
