@@ -4,6 +4,7 @@ import os
 import platform
 import statistics
 
+from bench.simulation import check
 from bench.simulation import real
 from bench.simulation import world
 from bench.simulation.costs import Costs
@@ -18,6 +19,9 @@ LEAST = 1e-6
 MOST_EARLY = 0.9
 #: Turns of a process that do not count: much happens for the first time there.
 WARM = 3
+#: What jobs are done to see what they cost, by the size of the agent; how often.
+DRAINS = {'one': ('no-op', 1), 'ten': ('no-op', 10), 'effect': ('effect', 10)}
+RUNS = 3
 
 
 def calibrate(kind, seconds=2.0, jobs=1500, clients=(1, 50, 200), say=print):
@@ -27,17 +31,17 @@ def calibrate(kind, seconds=2.0, jobs=1500, clients=(1, 50, 200), say=print):
         before = real.raw(server, 1, seconds)
         say(f'{kind}: {before["rate"]:.0f} commits/s of one object')
         large = real.raw(server, 1, seconds, RECORDS)
-        loads = real.load(server, 2000)
+        loads, disk = real.load(server, 2000), real.disk(server)
         heard, beside = (_invalidations(server, clients, seconds, say)
                          if kind == 'zeo' else ({}, []))
-        drains = {}
-        for name, size, effect in (('one', 1, False), ('ten', 10, False),
-                                   ('effect', 10, True)):
-            drains[name] = real.drain(server, 1, jobs, size, effect)
-            say(f'{kind}: {name}: {drains[name]["rate"]:.0f} jobs/s')
+    drains = {}
+    for name, (subject, size) in DRAINS.items():
+        drains[name] = _drain(kind, subject, size, jobs, before)
+        say(f'{kind}: {name}: {drains[name]["rate"]:.0f} jobs/s')
     alone, many = _crowded(kind, seconds)
     say(f'{kind}: {many["rate"]:.0f} commits/s of {COMMITTERS} processes')
-    found = {**_storage(before, large, loads), **heard}
+    found = {**_storage(before, large, loads, disk), **heard}
+    found['jitter'] = alone['jitter']
     found.update(_worker(drains, found))
     conditions = {
         'raw_before': round(before['rate']), 'raw_after': round(alone['rate']),
@@ -50,6 +54,32 @@ def calibrate(kind, seconds=2.0, jobs=1500, clients=(1, 50, 200), say=print):
         1.0, world.crowd(COMMITTERS + 1, os.cpu_count()))
     return _with_handover(Costs(kind=kind, **found),
                           many['rate'] / alone['rate']), conditions
+
+
+def _drain(kind, subject, size, jobs, small):
+    """Return the medians of what jobs take, at the pace at which *small* was found.
+
+    Each time on a server that has done nothing yet, as in a check.
+    """
+    runs = []
+    for _number in range(RUNS):
+        with real.served(kind) as server:
+            server.fill([0], 1)
+            runs.append(_at_pace(
+                check.measured(server, 1, subject, jobs, size, 1.0), small))
+    return {'turns': [turn for one in runs for turn in one['turns']],
+            **{name: statistics.median(one[name] for one in runs) for name in (
+                'rate', 'cpu_per_job', 'server_cpu_per_job', 'commits_per_job',
+                'loads_per_job')}}
+
+
+def _at_pace(found, small):
+    """Return *found* as if a raw commit had taken as much processor time as in *small*."""
+    here = small['cpu'] / found['raw_cpu']
+    there = small['server_cpu'] / found['raw_server_cpu']
+    return {**found, 'cpu_per_job': here * found['cpu_per_job'],
+            'server_cpu_per_job': there * found['server_cpu_per_job'],
+            'turns': [(jobs, here * cpu) for jobs, cpu in found['turns'][WARM:]]}
 
 
 def _crowded(kind, seconds):
@@ -96,20 +126,25 @@ def _last(holds, high):
     return low
 
 
-def _storage(small, large, loads):
-    """Return the costs of commits and loads, from those of 1 and of many records."""
+def _storage(small, large, loads, disk):
+    """Return the costs of commits and loads, from those of 1 and of many records.
+
+    *disk* is what it takes to make a commit durable.  Where a commit as a whole leaves
+    less than that beside what it computes, some of this was done meanwhile.
+    """
     extra = RECORDS - 1
     record = max(LEAST, (large['cpu'] - small['cpu']) / extra)
     server_record = max(LEAST, (large['server_cpu'] - small['server_cpu']) / extra)
     wire = max(LEAST, (loads['seconds'] - loads['cpu'] - loads['server_cpu']) / 2)
     waiting = (1 / small['rate'] - small['cpu'] - small['server_cpu'] - 4 * wire)
+    commit = max(LEAST, small['cpu'] - small['finish_cpu'] - record)
     return {
-        'commit_cpu': max(LEAST, small['cpu'] - small['finish_cpu'] - record),
+        'commit_cpu': commit, 'beside_cpu': min(commit, max(0.0, disk - waiting)),
         'record_cpu': record, 'finish_cpu': small['finish_cpu'],
         'server_commit_cpu': max(LEAST, small['server_cpu'] - server_record),
         'server_record_cpu': server_record, 'server_load_cpu': loads['server_cpu'],
         'server_invalidation_cpu': 0.0, 'invalidation_cpu': 0.0,
-        'sync': max(LEAST, waiting), 'wire': wire, 'load_cpu': loads['cpu']}
+        'sync': max(LEAST, waiting, disk), 'wire': wire, 'load_cpu': loads['cpu']}
 
 
 def _invalidations(server, clients, seconds, say):
@@ -141,7 +176,7 @@ def _worker(drains, costs):
     """
     ten, effect = drains['ten'], drains['effect']
     commit = costs['commit_cpu'] + costs['finish_cpu']
-    turn, turn_job = _line([one for drain in drains.values() for one in drain['turns'][WARM:]
+    turn, turn_job = _line([one for drain in drains.values() for one in drain['turns']
                             if drain is not effect])
     loads = ten['loads_per_job'] * costs['load_cpu']
     found = {
@@ -155,17 +190,29 @@ def _worker(drains, costs):
     job = max(LEAST, ten['cpu_per_job'] - turns - both - loads)
     more = effect['commits_per_job'] - ten['commits_per_job']
     return {
-        **found, 'job_cpu': job,
+        **found, **_at_server(ten, effect, costs), 'job_cpu': job,
         'effect_cpu': max(LEAST, (
             effect['cpu_per_job'] - ten['cpu_per_job'] - more * commit
             # its outcome is no record of the turn
             - (Costs.effect_records - Costs.job_records) * costs['record_cpu'])),
-        # what it does besides: it looks whether others have changed what was only read
-        'server_effect_cpu': max(0.0, (
-            effect['server_cpu_per_job'] - ten['server_cpu_per_job']
-            - more * (costs['server_commit_cpu'] + costs['server_invalidation_cpu'])
-            - (Costs.effect_records - Costs.job_records) * costs['server_record_cpu'])),
         'job_loads': ten['loads_per_job']}
+
+
+def _at_server(ten, effect, costs):
+    """Return what jobs cost the server, apart from what commits and loads do."""
+    commit = costs['server_commit_cpu'] + costs['server_invalidation_cpu']
+    record = costs['server_record_cpu']
+    turns = ten['commits_per_job'] * (commit + Costs.turn_records * record)
+    more = effect['commits_per_job'] - ten['commits_per_job']
+    return {
+        # mostly what was asked for beforehand, which is not among the loads
+        'server_job_cpu': max(0.0, (
+            ten['server_cpu_per_job'] - turns - 2 * Costs.job_records * record
+            - ten['loads_per_job'] * costs['server_load_cpu'])),
+        # it looks whether others have changed what was only read
+        'server_effect_cpu': max(0.0, (
+            effect['server_cpu_per_job'] - ten['server_cpu_per_job'] - more * commit
+            - (Costs.effect_records - Costs.job_records) * record))}
 
 
 def _line(turns):

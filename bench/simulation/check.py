@@ -24,11 +24,13 @@ def measure(kind, processes, jobs, size, seconds, write):
         for subject in SUBJECTS:
             with real.served(kind) as server:
                 server.fill(range(count), 1)
-                write({'storage': kind, **_measured(
-                    server, count, subject, jobs, size, seconds)})
+                found = measured(server, count, subject, jobs, size, seconds)
+                found.pop('turns', None)  # of these are many
+                write({'storage': kind, **found})
 
 
-def _measured(server, count, subject, jobs, size, seconds):
+def measured(server, count, subject, jobs, size, seconds):
+    """Return what *count* processes do of *subject*, between two looks at raw commits."""
     before = real.raw(server, 1, seconds)
     # enough that all are at work for a while
     backlog = jobs * count
@@ -36,7 +38,6 @@ def _measured(server, count, subject, jobs, size, seconds):
         found = real.raw(server, count, seconds)
     else:
         found = real.drain(server, count, backlog, size, subject == 'effect')
-    found.pop('turns', None)  # of these are many
     after = real.raw(server, 1, seconds)
 
     def mean(name):

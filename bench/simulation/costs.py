@@ -35,8 +35,11 @@ class Costs:
     job_cpu: float                  # of a job, in its thread
     effect_cpu: float               # if it changes something, apart from the commit
     server_effect_cpu: float = 0.0  # … at the server, apart from any commit's
+    server_job_cpu: float = 0.0     # of any job, at the server, apart from commits and loads
     handover: float = 0.0           # of the lock, when others wait for it
     early: float = 0.0              # share of the server's work that needs no lock
+    beside_cpu: float = 0.0         # of commit_cpu, what is done while the server works
+    jitter: float = 0.0             # standard deviation of a processor time, a share of it
     # how much more processor time all takes, for each process that has no processor of
     # its own: what the caches hold is the others'
     crowd: float = 0.0

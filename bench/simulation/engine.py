@@ -80,12 +80,14 @@ class Cores:
 
     With more of them than processors, each computes the more slowly.  The progress
     that one who computes all the time has made is a clock of its own, so a
-    change of their number costs no walk through them.
+    change of their number costs no walk through them.  *vary* makes of what something
+    takes typically what it takes this time.
     """
 
-    def __init__(self, engine, count):
+    def __init__(self, engine, count, vary=float):
         self._engine = engine
         self._count = count
+        self._vary = vary
         self._progress = self._looked = 0.0
         self._ends = []  # (progress at the end, number, what to call), a heap
         self._numbers = itertools.count()
@@ -95,10 +97,11 @@ class Cores:
     def work(self, seconds):
         """Return a wait for *seconds* of a processor."""
         def wait(go_on):
+            taken = self._vary(seconds)
             self._pass()
             heapq.heappush(self._ends, (
-                self._progress + seconds, next(self._numbers), go_on))
-            self.used += seconds
+                self._progress + taken, next(self._numbers), go_on))
+            self.used += taken
             self._plan_next()
 
         return wait

@@ -4,9 +4,11 @@ It says that it is ready, waits to be told to go on, and answers.  It ends when 
 standard input does.
 """
 import contextlib
+import itertools
 import json
 import logging
 import os
+import statistics
 import sys
 import threading
 import time
@@ -107,14 +109,22 @@ def raw(uri, name, records):
         while True:
             seconds = told()['seconds']
             before, cpu = dict(counts), time.process_time()
-            start = time.perf_counter()
-            while time.perf_counter() - start < seconds:
+            moments = [time.perf_counter()]
+            while moments[-1] - moments[0] < seconds:
                 transaction.begin()
                 for cell in cells:
                     cell.count += 1
                 transaction.commit()
-            say(seconds=time.perf_counter() - start, cpu=time.process_time() - cpu,
+                moments.append(time.perf_counter())
+            say(seconds=moments[-1] - moments[0], cpu=time.process_time() - cpu,
+                jitter=_jitter(moments),
                 **{what: counts[what] - before[what] for what in counts})
+
+
+def _jitter(moments):
+    """Return the standard deviation of what passed between *moments*, beside the mean."""
+    taken = [end - start for start, end in itertools.pairwise(moments)]
+    return statistics.pstdev(taken) / statistics.mean(taken)
 
 
 def load(uri, count):

@@ -5,6 +5,7 @@ import glob
 import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -189,6 +190,7 @@ def raw(server, committers, seconds=1.0, records=1):
             'cpu': sum(one['cpu'] for one in answers) / commits,
             'finish_cpu': sum(one['finish_cpu'] for one in answers) / commits,
             'finish_seconds': sum(one['finish_seconds'] for one in answers) / commits,
+            'jitter': sum(one['jitter'] for one in answers) / len(answers),
             'server_cpu': cpu / commits}
 
 
@@ -201,6 +203,18 @@ def load(server, count):
         cpu = server.cpu() - cpu
     return {'seconds': answer['seconds'] / count, 'cpu': answer['cpu'] / count,
             'server_cpu': cpu / count}
+
+
+def disk(server, times=200):
+    """Return the seconds that the disk of *server* takes to make some bytes durable."""
+    taken = []
+    with open(os.path.join(server.folder, 'durable'), 'ab', buffering=0) as file:
+        for _number in range(times):
+            file.write(bytes(300))
+            start = time.perf_counter()
+            os.fsync(file.fileno())
+            taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
 
 
 def told(server, clients, seconds):

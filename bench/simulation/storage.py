@@ -76,9 +76,14 @@ class Storage:
     def _wire(self, trips=0.5):
         return self._engine.sleep(2 * trips * self.costs.wire)
 
-    def load(self, client, count, at_once=False):
-        """Load *count* records, one after the other, or *at_once* in one trip."""
+    def load(self, client, count, at_once=False, server_cpu=0.0):
+        """Load *count* records, one after the other, or *at_once* in one trip.
+
+        The server computes *server_cpu* more.
+        """
         costs = self.costs
+        if server_cpu:
+            yield from self._serve(server_cpu)
         self.loads += count
         while count > 0:
             piece = min(count, PIECE)
@@ -94,7 +99,10 @@ class Storage:
         ``landed()`` is called when it is durable.
         """
         costs = self.costs
-        yield from client.compute(costs.commit_cpu + records * costs.record_cpu)
+        yield from client.compute(
+            costs.commit_cpu - costs.beside_cpu + records * costs.record_cpu)
+        if costs.beside_cpu:
+            self._engine.start(client.compute(costs.beside_cpu))
         yield self._wire()
         work = costs.server_commit_cpu + records * costs.server_record_cpu + server_cpu
         if costs.early:

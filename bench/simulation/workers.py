@@ -302,5 +302,7 @@ class Worker(Client):
         self._view.update((one, line.versions[one]) for one in stale)
         count = sum(costs.turn_loads if one in places else costs.count_loads
                     for one in stale)
-        count += sum(jobs for _shard, _lane, jobs in chosen) * costs.job_loads
-        yield from self.storage.load(self, count, self._policy.prefetch)
+        jobs = sum(jobs for _shard, _lane, jobs in chosen)
+        yield from self.storage.load(
+            self, count + jobs * costs.job_loads, self._policy.prefetch,
+            jobs * costs.server_job_cpu)

@@ -43,9 +43,10 @@ class World:
         self.crowd = crowd(plan.workers + (plan.server_cores is None), plan.cores)
         self.spread = plan.spread
         self.engine = Engine()
-        self.cores = Cores(self.engine, plan.cores)
+        vary = varied(costs.jitter, self.chance)
+        self.cores = Cores(self.engine, plan.cores, vary)
         server = (self.cores if plan.server_cores is None
-                  else Cores(self.engine, plan.server_cores))
+                  else Cores(self.engine, plan.server_cores, vary))
         self.storage = Storage(
             self.engine, costs, server, plan.idle_clients,
             self.crowd if plan.server_cores is None else 0.0)
@@ -157,6 +158,17 @@ def crowd(processes, cores):
     return max(0.0, processes - cores)
 
 
+def varied(jitter, chance):
+    """Return what makes of a typical time one of this standard deviation, by *chance*.
+
+    Who always take the same time fall in step, and wait for nobody.
+    """
+    if not jitter:
+        return float
+    shape = jitter ** -2
+    return lambda seconds: chance.gammavariate(shape, seconds / shape)
+
+
 def simulate(costs, plan):
     """Return what a run of *plan* with *costs* finds."""
     return World(costs, plan).run()
@@ -165,7 +177,7 @@ def simulate(costs, plan):
 def raw(costs, committers, cores, records=1, seconds=3.0):
     """Return the commits a second of so many processes that do nothing else."""
     engine = Engine()
-    shared = Cores(engine, cores)
+    shared = Cores(engine, cores, varied(costs.jitter, random.Random(Plan.seed)))
     crowded = crowd(committers + 1, cores)
     storage = Storage(engine, costs, shared, crowd=crowded)
 

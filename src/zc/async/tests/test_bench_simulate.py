@@ -121,6 +121,27 @@ class Rates(unittest.TestCase):
         self.assertLess(effect['rate'], 200)
         self.assertEqual(self.simulate(dear, **plan), self.simulate(costs(), **plan))
 
+    def test_what_a_job_costs_the_server_is_no_commit_s(self):
+        dear, plan = costs(server_job_cpu=.01), {'workers': 4, 'cores': 9}
+        # its one thread does no more than a hundred a second
+        self.assertLess(self.simulate(dear, **plan)['rate'], 100)
+        self.assertGreater(self.simulate(costs(), **plan)['rate'], 200)
+
+    def test_what_is_done_while_the_server_works_takes_no_time_of_a_commit(self):
+        for beside, rate in ((0, 250), (.001, 333)):
+            self.assertAlmostEqual(
+                self.world.raw(costs(beside_cpu=beside), 1, 9), rate, delta=3)
+        # but it is work
+        self.assertAlmostEqual(self.world.raw(costs(beside_cpu=.001, sync=0), 1, 1),
+                               500, delta=5)
+
+    def test_who_does_not_always_take_the_same_time_waits_for_others_more_often(self):
+        even = costs(commit_cpu=.003, sync=0)  # the lock is free two thirds of the time
+        self.assertAlmostEqual(self.world.raw(even, 3, 9), 750, delta=5)
+        uneven = costs(commit_cpu=.003, sync=0, jitter=1.0)
+        self.assertAlmostEqual(self.world.raw(uneven, 1, 9), 250, delta=25)
+        self.assertLess(self.world.raw(uneven, 3, 9), 680)
+
     def test_groups_let_jobs_without_effects_exceed_the_commits(self):
         found = self.simulate(costs(), {'size': 20}, cores=9)
         self.assertLess(found['commits_per_job'], 0.2)
@@ -235,6 +256,33 @@ class Calibration(unittest.TestCase):
                                     {**ROUND, 'server_record_cpu': .0005})
         # 4 ms more, for one commit more of 1 ms, and one record more
         self.assertAlmostEqual(found['server_effect_cpu'], 0.0025)
+
+    def test_what_else_of_the_server_s_time_is_left_is_any_job_s(self):
+        ten = {'turns': [(jobs, 0.002 + 0.0001 * jobs) for jobs in (1, 20, 42)],
+               'loads_per_job': 0.5, 'commits_per_job': 0.1, 'cpu_per_job': 0.001,
+               'server_cpu_per_job': 0.004}
+        found = self.module._worker({'ten': ten, 'effect': {**ten}}, {
+            **ROUND, 'server_record_cpu': .0001, 'server_load_cpu': .001})
+        # 0.1 commits of 1 ms and three records, two records of its own, half a load
+        self.assertAlmostEqual(found['server_job_cpu'], 0.004 - .00013 - .0002 - .0005)
+
+    def test_what_is_done_beside_the_server_is_what_the_disk_needs_in_any_case(self):
+        small = {'rate': 500, 'cpu': .0005, 'server_cpu': .001, 'finish_cpu': .0001}
+        loads = {'seconds': .001, 'cpu': .0005, 'server_cpu': .0005}
+        for disk, sync, beside in ((.0003, .0005, 0), (.0006, .0006, .0001)):
+            found = self.module._storage(small, small, loads, disk)
+            self.assertAlmostEqual(found['sync'], sync, delta=1e-5)
+            self.assertAlmostEqual(found['beside_cpu'], beside, delta=1e-5)
+
+    def test_what_was_found_in_a_slow_minute_counts_as_if_it_was_none(self):
+        found = self.module._at_pace(
+            {'raw_cpu': .002, 'raw_server_cpu': .004, 'cpu_per_job': .006,
+             'server_cpu_per_job': .004, 'rate': 7,
+             'turns': [(9, 1.0)] * self.module.WARM + [(2, .004)]},
+            {'cpu': .001, 'server_cpu': .001})
+        self.assertEqual(
+            (found['cpu_per_job'], found['server_cpu_per_job'], found['rate'],
+             found['turns']), (.003, .001, 7, [(2, .002)]))
 
     def test_turns_tell_what_they_cost_and_each_job_in_them(self):
         turns = [(jobs, 0.002 + 0.0001 * jobs) for jobs in (1, 20, 42, 84)]
