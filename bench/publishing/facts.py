@@ -98,26 +98,34 @@ def _place(one):
 
 
 def summaries(path):
-    """Return the conditions, failures and summaries in the file *path*."""
+    """Return the conditions, failures and summaries in the file *path*.
+
+    Of files that were joined, since a measure was taken by several commands, all samples
+    count, and what all say of the conditions is said once.
+    """
     found = {}
     with open(path, encoding='utf-8') as lines:
         for line in map(json.loads, lines):
             found.setdefault(line['kind'], []).append(line)
-    return [*found.get('conditions', ()), *found.get('failure', ()),
-            *({'kind': 'summary', **one} for one in _of_samples(found)),
-            *found.get('summary', ())]
+    conditions, made = found.get('conditions', ()), _made(found)
+    remade = set(map(subject, made))
+    return [*(one for index, one in enumerate(conditions) if one not in conditions[:index]),
+            *found.get('failure', ()), *({'kind': 'summary', **one} for one in made),
+            *(one for one in found.get('summary', ())
+              if subject(one) not in remade)]
 
 
-def _of_samples(found):
-    """Yield the summaries of a run that was broken off before it had made them."""
-    done = {subject(one) for one in found.get('summary', ())}
-    left = {}
+def _made(found):
+    """Return summaries of the samples of which there are none, or none of all of them.
+
+    A run may have been broken off before it had made them.
+    """
+    told = {subject(one): one['runs'] for one in found.get('summary', ())}
+    samples = {}
     for sample in found.get('sample', ()):
-        if subject(sample) not in done:
-            left.setdefault(subject(sample), []).append(sample)
-    for samples in left.values():
-        peer = 'system' in samples[0]
-        yield (peers_report if peer else report).summary(samples)
+        samples.setdefault(subject(sample), []).append(sample)
+    return [(peers_report if 'system' in some[0] else report).summary(some)
+            for what, some in samples.items() if len(some) > told.get(what, 0)]
 
 
 def subjects(lines):

@@ -212,6 +212,20 @@ class Published(unittest.TestCase):
         self.assertEqual(self.row(text, 'no-op jobs, agent of size 10')[3],
                          '0.8 (0.7 to 0.9)')
 
+    def test_of_files_that_were_joined_all_samples_count(self):
+        sample = {'kind': 'sample', 'storage': 'filestorage', 'measure': 'no-op-10',
+                  'label': 'x', 'unit': '/s', 'run': 0, 'raw': 1000, 'steady': True,
+                  'cost': COST}
+        conditions, lines = {**CONDITIONS, 'command': 'bin/py bench/run.py --all'}, []
+        for ratio in (0.9, 0.7, 0.75):
+            lines += [conditions, {**sample, 'value': 1000 * ratio, 'ratio': ratio},
+                      {**summary('filestorage', 'no-op-10', 1000 * ratio, ratio), 'runs': 1}]
+        text = self.publish(*lines)
+        self.assertEqual(self.row(text, 'no-op jobs, agent of size 10')[3],
+                         '0.75 (0.7 to 0.9)')
+        # what was given three times is to be given again, and said once
+        self.assertEqual(text.count('    bin/py bench/run.py --all'), 1)
+
     def files(self, **lines):
         """Write files of such names and lines; return their paths."""
         for name, told in lines.items():
