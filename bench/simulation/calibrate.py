@@ -19,8 +19,9 @@ LEAST = 1e-6
 MOST_EARLY = 0.9
 #: Turns of a process that do not count: much happens for the first time there.
 WARM = 3
-#: What jobs are done to see what they cost, by the size of the agent; how often.
-DRAINS = {'one': ('no-op', 1), 'ten': ('no-op', 10), 'effect': ('effect', 10)}
+#: What is done to see what jobs cost: which, the size of the agents, processes; how often.
+DRAINS = {'one': ('no-op', 1, 1), 'ten': ('no-op', 10, 1), 'effect': ('effect', 10, 1),
+          'many ten': ('no-op', 10, COMMITTERS), 'many effect': ('effect', 10, COMMITTERS)}
 RUNS = 3
 
 
@@ -35,14 +36,14 @@ def calibrate(kind, seconds=2.0, jobs=1500, clients=(1, 50, 200), say=print):
         heard, beside = (_invalidations(server, clients, seconds, say)
                          if kind == 'zeo' else ({}, []))
     drains = {}
-    for name, (subject, size) in DRAINS.items():
-        drains[name] = _drain(kind, subject, size, jobs, before)
+    for name, (subject, size, workers) in DRAINS.items():
+        drains[name] = _drain(kind, subject, size, workers, jobs, before)
         say(f'{kind}: {name}: {drains[name]["rate"]:.0f} jobs/s')
     alone, many = _crowded(kind, seconds)
     say(f'{kind}: {many["rate"]:.0f} commits/s of {COMMITTERS} processes')
     found = {**_storage(before, large, loads, disk), **heard}
     found['jitter'] = alone['jitter']
-    found.update(_worker(drains, found))
+    found.update(_worker(drains, found), **_crowd_of_workers(drains, found, os.cpu_count()))
     conditions = {
         'raw_before': round(before['rate']), 'raw_after': round(alone['rate']),
         'processors': os.cpu_count(), 'python': platform.python_version(),
@@ -56,7 +57,22 @@ def calibrate(kind, seconds=2.0, jobs=1500, clients=(1, 50, 200), say=print):
                           many['rate'] / alone['rate']), conditions
 
 
-def _drain(kind, subject, size, jobs, small):
+def _crowd_of_workers(drains, costs, cores):
+    """Return how much slower workers get who have no processors of their own."""
+    def total(name):
+        return drains[name]['cpu_per_job'] + drains[name]['server_cpu_per_job']
+
+    def more(name):
+        told = ((COMMITTERS - 1) * costs['invalidation_cpu']
+                * drains[f'many {name}']['commits_per_job'])
+        return max(0.0, (total(f'many {name}') - told) / total(name) - 1)
+
+    crowded = max(1.0, world.crowd(COMMITTERS + 1, cores))
+    return {'worker_crowd': statistics.mean(map(more, ('ten', 'effect')))
+            / world.doublings(crowded)}
+
+
+def _drain(kind, subject, size, workers, jobs, small):
     """Return the medians of what jobs take, at the pace at which *small* was found.
 
     Each time on a server that has done nothing yet, as in a check.
@@ -64,9 +80,9 @@ def _drain(kind, subject, size, jobs, small):
     runs = []
     for _number in range(RUNS):
         with real.served(kind) as server:
-            server.fill([0], 1)
+            server.fill(range(workers), 1)
             runs.append(_at_pace(
-                check.measured(server, 1, subject, jobs, size, 1.0), small))
+                check.measured(server, workers, subject, jobs, size, 1.0), small))
     return {'turns': [turn for one in runs for turn in one['turns']],
             **{name: statistics.median(one[name] for one in runs) for name in (
                 'rate', 'cpu_per_job', 'server_cpu_per_job', 'commits_per_job',
@@ -176,8 +192,7 @@ def _worker(drains, costs):
     """
     ten, effect = drains['ten'], drains['effect']
     commit = costs['commit_cpu'] + costs['finish_cpu']
-    turn, turn_job = _line([one for drain in drains.values() for one in drain['turns']
-                            if drain is not effect])
+    turn, turn_job = _line(drains['one']['turns'] + ten['turns'])
     loads = ten['loads_per_job'] * costs['load_cpu']
     found = {
         'turn_cpu': max(LEAST, turn - commit - Costs.turn_records * costs['record_cpu']),

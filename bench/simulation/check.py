@@ -49,14 +49,24 @@ def measured(server, count, subject, jobs, size, seconds):
             'processors': os.cpu_count(), **found}
 
 
-def predict(costs, result):
-    """Return the rate that is predicted for what *result* measured.
+def paced(costs, results):
+    """Return *costs*, by the kind of storage, at the pace of *results*.
 
-    Where the processors were slower in that minute than when they were calibrated, as
-    what they took for a raw commit tells, so are the costs.
+    Where the processors were slower then than when they were calibrated, as what they took
+    for raw commits tells, so are the costs.
     """
+    found = {}
+    for kind in {one['storage'] for one in results}:
+        here, there = (statistics.median(
+            one[name] for one in results if one['storage'] == kind)
+            for name in ('raw_cpu', 'raw_server_cpu'))
+        found[kind] = costs[kind].paced(here, there)
+    return found
+
+
+def predict(costs, result):
+    """Return the rate that is predicted for what *result* measured."""
     cores = result['processors']
-    costs = costs.paced(result['raw_cpu'], result['raw_server_cpu'])
     if result['subject'] == 'raw':
         return world.raw(costs, result['processes'], cores)
     plan = world.Plan(
@@ -68,7 +78,7 @@ def predict(costs, result):
 
 @dataclasses.dataclass(frozen=True)
 class Compared:
-    """What was measured, and what is predicted for it: medians of its *runs*, a second."""
+    """What was measured, the median of *runs*, and what is predicted for it, a second."""
 
     storage: str
     subject: str
@@ -92,14 +102,14 @@ def compared(costs, results):
     def key(one):
         return one['storage'], SUBJECTS.index(one['subject']), one['processes']
 
-    found = []
+    found, costs = [], paced(costs, results)
     for _key, runs in itertools.groupby(sorted(results, key=key), key):
         runs = list(runs)
         first, median = runs[0], statistics.median
         found.append(Compared(
             first['storage'], first['subject'], first['processes'], len(runs),
             median(one['raw'] for one in runs), median(one['rate'] for one in runs),
-            median(predict(costs[first['storage']], one) for one in runs),
+            predict(costs[first['storage']], first),
             median(map(is_steady, runs)) >= 0.5))
     return found
 

@@ -40,9 +40,11 @@ class Costs:
     early: float = 0.0              # share of the server's work that needs no lock
     beside_cpu: float = 0.0         # of commit_cpu, what is done while the server works
     jitter: float = 0.0             # standard deviation of a processor time, a share of it
-    # how much more processor time all takes, for each process that has no processor of
-    # its own: what the caches hold is the others'
+    # how much more processor time all takes where processes have no processor of their
+    # own: what the caches hold is the others'.  For each of them, where all only commit;
+    # for each doubling, where they work, since the more there are, the less is left
     crowd: float = 0.0
+    worker_crowd: float = 0.0
     # counts
     turn_records: float = 3
     job_records: float = 1          # of a turn, for each job claimed and outcome stored

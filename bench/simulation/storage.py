@@ -51,7 +51,7 @@ class Storage:
         self._lock = Lock(engine)
         # ZEO's server is one Python thread; PostgreSQL's are many processes
         self._thread = Lock(engine) if costs.kind == 'zeo' else None
-        self._slower = 1 if self._thread else 1 + costs.crowd * crowd
+        self._slower = 1 + costs.crowd * crowd
         self.clients = self._idle = idle_clients
         self.commits = self.loads = 0
         self.used = 0.0

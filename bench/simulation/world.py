@@ -1,5 +1,6 @@
 """One simulated run: so many processes, so many processors, one database."""
 import dataclasses
+import math
 import random
 
 from bench.simulation.engine import Cores
@@ -40,7 +41,9 @@ class World:
                              f'{plan.workers}; simulate zeo or postgresql')
         self.plan, self.work, self.policy = plan, plan.work, plan.policy
         self.chance = random.Random(plan.seed)
-        self.crowd = crowd(plan.workers + (plan.server_cores is None), plan.cores)
+        self.crowd = doublings(crowd(
+            plan.workers + (plan.server_cores is None), plan.cores))
+        costs = dataclasses.replace(costs, crowd=costs.worker_crowd)
         self.spread = plan.spread
         self.engine = Engine()
         vary = varied(costs.jitter, self.chance)
@@ -169,6 +172,11 @@ def varied(jitter, chance):
     return lambda seconds: chance.gammavariate(shape, seconds / shape)
 
 
+def doublings(crowded):
+    """Return how often one process has to double to be so many more."""
+    return math.log2(1 + crowded)
+
+
 def simulate(costs, plan):
     """Return what a run of *plan* with *costs* finds."""
     return World(costs, plan).run()
@@ -179,7 +187,8 @@ def raw(costs, committers, cores, records=1, seconds=3.0):
     engine = Engine()
     shared = Cores(engine, cores, varied(costs.jitter, random.Random(Plan.seed)))
     crowded = crowd(committers + 1, cores)
-    storage = Storage(engine, costs, shared, crowd=crowded)
+    # of ZEO's one thread the handover tells it
+    storage = Storage(engine, costs, shared, crowd=0.0 if costs.pushes else crowded)
 
     def commit_again_and_again(client):
         while True:

@@ -207,11 +207,16 @@ class Rates(unittest.TestCase):
     def test_processes_without_a_processor_of_their_own_take_longer(self):
         plan = {'workers': 3, 'cores': 3}
         found = self.simulate(costs(), **plan)
-        crowded = self.simulate(costs(crowd=0.4), **plan)
+        crowded = self.simulate(costs(worker_crowd=0.4), **plan)
         # the server is one too many
         self.assertAlmostEqual(
             crowded['cpu_ms_per_job'] / found['cpu_ms_per_job'], 1.4, delta=0.15)
-        apart = self.simulate(costs(crowd=0.4), workers=3, cores=9)
+        # four of seven have none: 2.3 doublings, and not four times 0.4 more
+        many = {'workers': 6, 'cores': 3}
+        slower = (self.simulate(costs(worker_crowd=0.4), **many)['cpu_ms_per_job']
+                  / self.simulate(costs(), **many)['cpu_ms_per_job'])
+        self.assertTrue(1.7 < slower < 2.4, slower)
+        apart = self.simulate(costs(worker_crowd=0.4), workers=3, cores=9)
         self.assertAlmostEqual(apart['cpu_ms_per_job'], found['cpu_ms_per_job'], delta=0.2)
 
     def test_a_rate_is_that_of_the_time_in_which_all_are_at_work(self):
@@ -252,7 +257,7 @@ class Calibration(unittest.TestCase):
                'server_cpu_per_job': 0.0001}
         effect = {**ten, 'commits_per_job': 1.1, 'cpu_per_job': 0.003,
                   'server_cpu_per_job': 0.0041}
-        found = self.module._worker({'ten': ten, 'effect': effect},
+        found = self.module._worker({'one': ten, 'ten': ten, 'effect': effect},
                                     {**ROUND, 'server_record_cpu': .0005})
         # 4 ms more, for one commit more of 1 ms, and one record more
         self.assertAlmostEqual(found['server_effect_cpu'], 0.0025)
@@ -261,10 +266,19 @@ class Calibration(unittest.TestCase):
         ten = {'turns': [(jobs, 0.002 + 0.0001 * jobs) for jobs in (1, 20, 42)],
                'loads_per_job': 0.5, 'commits_per_job': 0.1, 'cpu_per_job': 0.001,
                'server_cpu_per_job': 0.004}
-        found = self.module._worker({'ten': ten, 'effect': {**ten}}, {
+        found = self.module._worker({'one': ten, 'ten': ten, 'effect': ten}, {
             **ROUND, 'server_record_cpu': .0001, 'server_load_cpu': .001})
         # 0.1 commits of 1 ms and three records, two records of its own, half a load
         self.assertAlmostEqual(found['server_job_cpu'], 0.004 - .00013 - .0002 - .0005)
+
+    def test_many_workers_tell_how_much_they_are_in_each_other_s_way(self):
+        one = {'cpu_per_job': .001, 'server_cpu_per_job': .001, 'commits_per_job': 1}
+        many = {'cpu_per_job': .003, 'server_cpu_per_job': .0013, 'commits_per_job': 1}
+        found = self.module._crowd_of_workers(
+            {'ten': one, 'effect': one, 'many ten': one, 'many effect': many},
+            {'invalidation_cpu': .0001}, 2)
+        # twice as much for two doublings, and nothing more; beside telling
+        self.assertAlmostEqual(found['worker_crowd'], 1 / 2 / 2)
 
     def test_what_is_done_beside_the_server_is_what_the_disk_needs_in_any_case(self):
         small = {'rate': 500, 'cpu': .0005, 'server_cpu': .001, 'finish_cpu': .0001}
@@ -375,7 +389,8 @@ class Command(unittest.TestCase):
                   'raw_before': 100.0, 'raw_after': 150.0, 'rate': 125.0, 'processors': 2,
                   'raw_cpu': .003, 'raw_server_cpu': .003}
         # three times as much as the costs say: it was a slow minute; not for the disk
-        self.assertAlmostEqual(check.predict(costs(), result), 125, delta=2)
+        [found] = check.compared({'zeo': costs()}, [result])
+        self.assertAlmostEqual(found.predicted, 125, delta=2)
         path = os.path.join(self.folder, 'results.jsonl')
         with open(path, 'w', encoding='utf-8') as file:
             print(json.dumps(result), file=file)
