@@ -174,8 +174,13 @@ class Refusals:
 
     @property
     def tired(self):
-        """Whether this turn has asked enough."""
-        return self._count >= ASKS or clock.monotonic() - self._begun >= SECONDS
+        """Whether this turn has asked enough, which is once at least.
+
+        Over a slow network it may have loaded for longer than it is to ask, and so may
+        the next.
+        """
+        return bool(self._count) and (
+            self._count >= ASKS or clock.monotonic() - self._begun >= SECONDS)
 
     def give(self, place):
         """Take note that a job of the line *place* is claimed, unless `refuse` follows."""

@@ -190,6 +190,20 @@ class Memory(InTurns, unittest.TestCase):
         self.assertLess(self.asks()[1], 20)
         self.assertGreater(self.claims.again, clock.micros())
 
+    def test_a_turn_that_loads_for_long_asks_nevertheless(self):
+        # over a slow network, and where others change something before each turn
+        self.put_odd(1)
+        job = self.put_even()
+        begin = refusals.Refusals.begin
+
+        def load_slowly(*args):
+            begin(*args)
+            self.world.clock.advance(SECOND)
+
+        with mock.patch.object(refusals.Refusals, 'begin', load_slowly):
+            self.assertEqual(self.asks(), ([], 1))
+            self.assertEqual(self.asks(), ([job.args[0]], 1))
+
     def test_a_job_that_is_put_in_front_is_found(self):
         self.put_odd(50)
         self.settle()
