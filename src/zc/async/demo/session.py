@@ -74,7 +74,17 @@ def opened(options):
     try:
         yield db
     finally:
+        _close(db)
+
+
+def _close(db):
+    """Close *db*, even while the thread of a job that was interrupted still has it."""
+    try:
         db.close()
+    except Exception:
+        # that thread closed its connection at the same moment, and we got no further;
+        # what matters is the file, which others may want
+        db.storage.close()
 
 
 class Session:

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 import unittest
+from unittest import mock
 
 from ZODB.DB import DB
 from ZODB.FileStorage import FileStorage
@@ -19,6 +21,7 @@ from .. import cli
 from ..demo import folder as folders
 from ..demo import jobs
 from ..demo import screen
+from ..demo import session
 from ..demo.session import RUN
 from ..interfaces import ACTIVE
 from ..interfaces import KEY
@@ -246,6 +249,19 @@ class Disturbed(InFolders):
 
         self.assertIn('Going on with', self.demo())
         self.assertCounted()
+
+
+class Interrupted(InFolders):
+    """A job whose thread is not waited for still has its connection."""
+
+    def test_the_file_is_closed_even_if_the_thread_closes_that_just_then(self):
+        options = types.SimpleNamespace(folder=None, var=str(self.var), again=False)
+        with self.assertRaises(KeyboardInterrupt):
+            with session.opened(options) as db:
+                db.open()._release_resources = mock.Mock(side_effect=KeyError(139704))
+                raise KeyboardInterrupt
+        with session.opened(options):
+            self.assertTrue(self.data.exists())
 
 
 class Refusals(InFolders):
