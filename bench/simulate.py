@@ -46,7 +46,7 @@ def arguments(argv):
     add('--measure', metavar='FILE', help='make real runs, add them to FILE; minutes')
     add('--check', metavar='FILE', help='predict what FILE has, and print both')
     add('--all', metavar='FILE', help='calibrate, measure anew, check, and write the '
-        'tables of the page; some twenty minutes')
+        'tables of the page; half an hour or more')
     add('--tables', metavar='FILE', help='write the tables of the page, of the costs and '
         'of what FILE has')
     add('--page', metavar='FILE', default=PAGE, help='another page for the tables')
