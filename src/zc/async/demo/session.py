@@ -81,9 +81,9 @@ def _close(db):
     """Close *db*, even while the thread of a job that was interrupted still has it."""
     try:
         db.close()
-    except Exception:
-        # that thread closed its connection at the same moment, and we got no further;
-        # what matters is the file, which others may want
+    except KeyError:
+        # that thread took its connection off the transaction manager's list at the same
+        # moment, and we got no further; what matters is the file, which others may want
         db.storage.close()
 
 

@@ -308,6 +308,11 @@ class Calibration(unittest.TestCase):
 @needs_checkout
 class Samples(unittest.TestCase):
 
+    def test_how_much_commits_vary_is_told_beside_what_they_take(self):
+        jitter = simulation('simulation.parts')._jitter
+        self.assertEqual(jitter([5.0, 6.0, 7.0, 8.0]), 0)
+        self.assertEqual(jitter([5.0, 6.0, 9.0]), 0.5)
+
     def test_what_is_used_is_that_of_the_steady_time_if_that_is_long_enough(self):
         used = simulation('simulation.real')._used
         # moment, processor seconds, jobs
